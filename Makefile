@@ -1,0 +1,72 @@
+# Two commands matter: `make run` serves, `make test` tests. Everything installs into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+RECIPE ?= model/recipes/shipped.toml
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
+  $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
+SPEECH := librispeech-other/librispeech-other.0.tar
+
+.PHONY: run test test-system check train bench sanitize neon-test clean
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "This Python cannot make environments; on Debian and Ubuntu: apt install python3-venv python3-dev"; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { echo "A C++20 compiler is needed; on Debian and Ubuntu: apt install g++"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Serving only: no torch.
+$(VENV)/.serve: $(BIN)/python $(NATIVE)
+	@echo "Building the extension and installing what serving needs into $(VENV) (once)"
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# Training and tests. torchaudio comes without its dependencies and only its Python part is used.
+$(VENV)/.dev: $(BIN)/python $(NATIVE)
+	@echo "Installing the training and test tools into $(VENV) (once)"
+	$(PIP) install -c constraints.txt -e '.[train,plot,dev]'
+	$(PIP) install -c constraints.txt --no-deps torchaudio
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) install -c constraints.txt -e '.[bench]'
+	@touch $@
+
+run: $(VENV)/.serve
+	@echo "Try:  curl -F file=@SPEECH.wav 'http://$(HOST):$(PORT)/transcribe?bits=1'"
+	@$(BIN)/onebit serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-system: $(VENV)/.dev
+	bash tests/system/requirements.sh
+	$(BIN)/python -m pytest tests/system
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+train: $(VENV)/.dev
+	$(BIN)/onebit train $(RECIPE)
+
+bench: $(VENV)/.bench
+	$(BIN)/onebit bench
+
+sanitize: $(VENV)/.dev
+	bash tests/system/sanitize.sh
+
+neon-test:
+	bash tests/system/neon.sh
+
+clean:
+	rm -rf build $(VENV)

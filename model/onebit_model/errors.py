@@ -1,0 +1,49 @@
+"""Errors of the model package.
+
+OnebitError
+├── ModelFileError          the packed file cannot be used
+│   ├── ForeignFileError        not written by onebit, or not safetensors at all
+│   ├── NewerFileError          a format version this program does not know
+│   └── DamagedFileError        truncated, or its bytes are not those that were written
+├── UnsupportedBitsError    a precision that the loaded file does not hold
+├── UnknownSetError         a reference set or manifest that does not exist or cannot be read
+└── ResultFileError         a file of evaluation results that cannot be used
+"""
+
+from __future__ import annotations
+
+
+class OnebitError(Exception):
+    """Anything that is the input's fault; the message is fit for a person."""
+
+
+class ModelFileError(OnebitError):
+    pass
+
+
+class ForeignFileError(ModelFileError):
+    pass
+
+
+class NewerFileError(ModelFileError):
+    pass
+
+
+class DamagedFileError(ModelFileError):
+    pass
+
+
+class UnsupportedBitsError(OnebitError):
+    def __init__(self, bits: object, available: tuple[int, ...]) -> None:
+        held = ", ".join(str(b) for b in available)
+        super().__init__(f"precision {bits} bit is not in the loaded model; it holds: {held}")
+        self.bits = bits
+        self.available = available
+
+
+class UnknownSetError(OnebitError):
+    pass
+
+
+class ResultFileError(OnebitError):
+    pass

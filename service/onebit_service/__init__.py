@@ -1,0 +1,1 @@
+"""HTTP and WebSocket service around the recognizer."""
