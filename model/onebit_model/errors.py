@@ -6,8 +6,14 @@ OnebitError
 │   ├── NewerFileError          a format version this program does not know
 │   └── DamagedFileError        truncated, or its bytes are not those that were written
 ├── UnsupportedBitsError    a precision that the loaded file does not hold
+├── AudioError              audio that cannot be transcribed
+│   ├── MissingAudioError       nothing was sent
+│   ├── UnsupportedMediaError   not audio, or in a form that nothing here can read
+│   ├── InvalidAudioError       samples that are not numbers
+│   └── AudioTooLargeError      more bytes or seconds than the limit
 ├── UnknownSetError         a reference set or manifest that does not exist or cannot be read
-└── ResultFileError         a file of evaluation results that cannot be used
+├── ResultFileError         a file of evaluation results that cannot be used
+└── RecipeError             a training recipe that cannot be followed
 """
 
 from __future__ import annotations
@@ -41,9 +47,33 @@ class UnsupportedBitsError(OnebitError):
         self.available = available
 
 
+class AudioError(OnebitError):
+    pass
+
+
+class MissingAudioError(AudioError):
+    pass
+
+
+class UnsupportedMediaError(AudioError):
+    pass
+
+
+class InvalidAudioError(AudioError):
+    pass
+
+
+class AudioTooLargeError(AudioError):
+    pass
+
+
 class UnknownSetError(OnebitError):
     pass
 
 
 class ResultFileError(OnebitError):
+    pass
+
+
+class RecipeError(OnebitError):
     pass
