@@ -24,7 +24,7 @@ FORMAT = "onebit"
 VERSION = 1
 LENGTH_BYTES = 8
 MAXIMUM_HEADER_BYTES = 16 << 20
-DTYPES = {"F16": np.dtype("<f2"), "U8": np.dtype("u1"), "I8": np.dtype("i1")}
+DTYPES: dict[str, np.dtype[np.generic]] = {"F16": np.dtype("<f2"), "U8": np.dtype("u1"), "I8": np.dtype("i1")}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 FILE_BYTES_DIGITS = 12
 MAXIMUM_SIZE = 1 << 40
@@ -161,7 +161,7 @@ def _encoded(header: Mapping[str, object]) -> bytes:
 
 
 def _digest(array: npt.NDArray[np.generic]) -> str:
-    return hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(array.data).hexdigest()
 
 
 def _check_values(arrays: Tensors) -> None:
@@ -285,9 +285,10 @@ def _entry(name: str, entry: object) -> tuple[np.dtype[np.generic], tuple[int, .
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise DamagedFileError(f"the header entry of {name} has no proper shape and place")
-    if entry.get("dtype") not in DTYPES:
+    dtype = DTYPES.get(str(entry.get("dtype")))
+    if dtype is None:
         raise DamagedFileError(f"{name} has the type {entry.get('dtype')!r}, which this format does not use")
-    return DTYPES[entry["dtype"]], tuple(shape), offsets[0], offsets[1]
+    return dtype, tuple(shape), offsets[0], offsets[1]
 
 
 def _are_sizes(values: object) -> TypeGuard[list[int]]:
