@@ -1,0 +1,44 @@
+"""Networks from checkpoints and recipes: plain, pretrained or quantised."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onebit_model.checkpoint import Checkpoint, load_checkpoint
+from onebit_model.config import ModelConfig
+from onebit_model.network import Conformer
+from onebit_model.pretrained import load_whisper_encoder
+from onebit_model.quantizers import Precision, quantise
+from onebit_model.recipe import QuantizeConfig
+
+
+def quantizer_options(config: QuantizeConfig, scheme: str | None = None) -> dict[str, Any]:
+    """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
+    chosen = scheme or ("nested" if config.nested else "independent")
+    return {"per_row": config.per_row, "scheme": chosen, "private_norms": config.private_norms}
+
+
+def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[Conformer, Precision | None]:
+    """The network with the checkpoint's weights, and its precision switch when it is quantised."""
+    network = Conformer(checkpoint.config)
+    precision = None if checkpoint.quantize is None else quantise(network, **checkpoint.quantize)
+    network.load_state_dict(checkpoint.network)
+    return network, precision
+
+
+def starting_network(start: Path | None, config: ModelConfig, seed: int) -> tuple[Conformer, Checkpoint | None]:
+    """Random weights, a Whisper encoder (.safetensors) or the full network of a checkpoint."""
+    torch.manual_seed(seed)
+    if start is None:
+        return Conformer(config), None
+    if start.suffix == ".safetensors":
+        network = Conformer(config)
+        load_whisper_encoder(network, start)
+        return network, None
+    checkpoint = load_checkpoint(start)
+    if asdict(checkpoint.config) != asdict(config):
+        raise ValueError(f"{start} holds another model size than the recipe: {checkpoint.config}")
+    network, _ = network_from_checkpoint(checkpoint)
+    return network, checkpoint

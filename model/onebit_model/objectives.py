@@ -1,0 +1,157 @@
+"""What a training step minimises: plain CTC, or co-training of several precisions (arXiv 2505.21245)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onebit_model.feature_cache import FeatureCache
+from onebit_model.losses import ctc_loss, distillation_loss, matching_loss
+from onebit_model.network import Conformer
+from onebit_model.quantizers import Precision, QuantLinear, quantised_layers
+from onebit_model.recipe import QuantizeConfig
+from onebit_model.sources import Inputs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs with targets; `indices` are positions in the training list (for cached teacher outputs)."""
+
+    indices: Sequence[int]
+    inputs: Inputs
+    targets: list[Tensor]
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """One term to back-propagate; terms of separate passes come one by one, so that memory holds one graph."""
+
+    loss: Tensor
+    values: dict[str, float]
+
+
+class Objective(Protocol):
+    def __call__(self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator) -> Iterator[LossPart]: ...
+
+
+class CtcObjective:
+    """Plain CTC."""
+
+    def __call__(
+        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]:
+        encoded = batch.inputs.encode(network)
+        loss = ctc_loss(network.log_probabilities(encoded), batch.inputs.frames, batch.targets)
+        yield LossPart(loss, {"ctc": loss.item()})
+
+
+class Teacher:
+    """Cached encoder outputs of the full-precision model and its head: (frames, d_model) float16 a clip."""
+
+    def __init__(self, cache: FeatureCache, network: Conformer) -> None:
+        self.cache = cache
+        self.head = network.head
+
+    @torch.no_grad()
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Encoder output (batch, frames, d_model) and log-probabilities (batch, frames, tokens)."""
+        encoded, _ = self.cache.batch(indices)
+        return encoded, torch.log_softmax(self.head(encoded), dim=-1)
+
+
+class CotrainingObjective:
+    """One network at several precisions; `passes` is "one" (a draw per step) or "joint" (the paper's sum)."""
+
+    def __init__(self, config: QuantizeConfig, precision: Precision, teacher: Teacher | None) -> None:
+        self.config = config
+        self.precision = precision
+        self.teacher = teacher
+
+    def __call__(
+        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]:
+        self.precision.ramp = min(1.0, progress / self.config.ramp) if self.config.ramp else 1.0
+        self.precision.activations = progress >= self.config.activations_from
+        if self.config.passes == "one":
+            yield from self._one_pass(network, batch, progress, rng)
+        else:
+            yield from self._joint_passes(network, batch, progress, rng)
+
+    def _one_pass(
+        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]:
+        bits, mixed = draw_precision(self.config, rng)
+        with_layers = draw_layers(network, bits, progress, rng) if mixed else {}
+        yield self._student(network, batch, bits, with_layers, self._teacher_outputs(batch), f"{bits}bit")
+
+    def _joint_passes(
+        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]:
+        # 4 bit at least every third step and 2 bit at least every third; full precision between them.
+        high = (4, 2, None)[int(rng.integers(3))]
+        self.precision.bits = high
+        encoded = batch.inputs.encode(network)
+        posteriors = network.log_probabilities(encoded)
+        loss = ctc_loss(posteriors, batch.inputs.frames, batch.targets)
+        target = (encoded.detach().float(), posteriors.detach())
+        yield LossPart(loss, {"ctc_high": loss.item()})
+        yield self._student(network, batch, 1, {}, target, "1bit")
+        if self.config.stochastic_share:
+            layers = draw_layers(network, high, progress, rng)
+            yield self._student(network, batch, high, layers, target, "mixed")
+
+    def _teacher_outputs(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        return None if self.teacher is None else self.teacher(batch.indices)
+
+    def _student(
+        self,
+        network: Conformer,
+        batch: Batch,
+        bits: int | None,
+        layers: dict[QuantLinear, int],
+        target: tuple[Tensor, Tensor] | None,
+        name: str,
+    ) -> LossPart:
+        config, frames = self.config, batch.inputs.frames
+        self.precision.bits = bits
+        for layer, own in layers.items():
+            layer.bits_override = own
+        encoded = batch.inputs.encode(network)
+        posteriors = network.log_probabilities(encoded)
+        for layer in layers:
+            layer.bits_override = None
+        ctc = ctc_loss(posteriors, frames, batch.targets)
+        values = {f"ctc_{name}": ctc.item()}
+        loss = config.ctc_weight * ctc
+        if target is not None and config.distillation_weight:
+            divergence = distillation_loss(target[1], posteriors, frames)
+            values[f"kl_{name}"] = divergence.item()
+            loss = loss + config.distillation_weight * divergence
+        if target is not None and config.matching_weight:
+            distance = matching_loss(target[0], encoded.float(), frames)
+            values[f"match_{name}"] = distance.item()
+            loss = loss + config.matching_weight * distance
+        return LossPart(loss, values)
+
+
+def draw_precision(config: QuantizeConfig, rng: np.random.Generator) -> tuple[int, bool]:
+    """The precision of a one-pass step, and whether layers draw their own: (bits, mixed)."""
+    others = [b for b in config.precisions if b != 1]
+    if 1 in config.precisions and (not others or rng.random() < config.one_bit_share):
+        return 1, False
+    bits = int(rng.choice(others))
+    return bits, bool(rng.random() < config.stochastic_share)
+
+
+def draw_layers(
+    network: Conformer, high: int | None, progress: float, rng: np.random.Generator
+) -> dict[QuantLinear, int]:
+    """Stochastic precision: layers that run at 1 bit, with a probability rising with depth and with progress."""
+    layers = list(quantised_layers(network).values())
+    depth = np.linspace(0, 1, len(layers))
+    base = 0.2 * (0.9 / 0.2) ** depth  # log-linear from 0.2 to 0.9
+    probability = base + (1 - base) * progress
+    return {layer: 1 for layer, p in zip(layers, probability, strict=True) if rng.random() < p}

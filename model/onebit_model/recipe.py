@@ -1,0 +1,157 @@
+"""A training recipe: one TOML file, read into frozen dataclasses; an unknown key is an error that names it."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onebit_model.augmentation import AugmentConfig
+from onebit_model.config import ModelConfig
+from onebit_model.errors import RecipeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """One corpus and which part of it: layouts are those of `corpora.read_corpus`."""
+
+    path: str
+    layout: str = "manifest"
+    corpora: tuple[str, ...] = ()  # of a folder of manifests; empty keeps all
+    min_teacher_logprob: float = -1.0
+    stride: int = 1
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    train: tuple[CorpusSource, ...]
+    dev: tuple[CorpusSource, ...] = ()
+    noise: str = ""
+    sentences: str = ""  # for the tokenizer, together with the training texts
+
+
+@dataclass(frozen=True)
+class CacheVersion:
+    """One draw of the augmentation over the whole training set, at one chunk size (0 = segment)."""
+
+    chunk: int = 0
+    seed: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Train from stored outputs of the first `after_block` blocks instead of from audio."""
+
+    after_block: int
+    versions: tuple[CacheVersion, ...]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    steps: int
+    batch_seconds: float = 90.0
+    learning_rate: float = 2e-4
+    new_learning_rate: float = 1e-3
+    new: tuple[str, ...] = ("head", "ff1", "convolution")  # parts of parameter names at the higher rate
+    scale_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    decay_start: float = 0.0  # share of the steps after which the rate falls linearly to zero
+    clip_norm: float = 1.0
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class FeatureMasking:
+    """Augmentation of cached features: spans replaced by their mean, and noise relative to their spread."""
+
+    masks: int = 2
+    mask_frames: int = 15
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """Co-training (arXiv 2505.21245, section 3); see `cotraining` for what each switch does."""
+
+    passes: str = "one"  # one | joint
+    nested: bool = True
+    per_row: bool = True
+    private_norms: bool = True
+    learnable_scales: bool = True
+    one_bit_share: float = 0.5
+    stochastic_share: float = 0.1
+    ramp: float = 0.25  # share of the steps over which W is blended into its quantised value
+    activations_from: float = 0.75  # share of the steps after which activations are int8
+    ctc_weight: float = 0.5
+    distillation_weight: float = 1.0
+    matching_weight: float = 0.0
+    precisions: tuple[int, ...] = (1, 2, 4)
+    teacher: str = ""  # checkpoint of the full-precision model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that `onebit train` needs; paths are relative to the recipe's own folder."""
+
+    name: str
+    data: DataConfig
+    optimizer: OptimizerConfig
+    seed: int = 1
+    model: ModelConfig = field(default_factory=ModelConfig)
+    start: str = ""  # "" = random, a .safetensors encoder of Whisper, or a training checkpoint
+    trainable: tuple[str, ...] = ("",)  # prefixes of parameter names
+    chunks: tuple[int, ...] = (8, 16, 0)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    masking: FeatureMasking = field(default_factory=FeatureMasking)
+    cache: CacheConfig | None = None
+    quantize: QuantizeConfig | None = None
+    intermediate_ctc: float = 0.0
+    checkpoint_minutes: float = 3.0
+    evaluate_every: int = 0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; raises RecipeError naming the file, the key and what is wrong with it."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {path}: {error}") from error
+    return _build(Recipe, table, str(path))
+
+
+def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+    try:
+        return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _convert(next(a for a in typing.get_args(hint) if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise RecipeError(f"{where} must be a list, not {value!r}")
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, element, where) for element in value)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} must be a table, not {value!r}")
+        return _build(typing.cast(type[Any], hint), value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint):
+        raise RecipeError(f"{where} must be {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,227 @@
+"""`onebit train RECIPE`: stages of one loop, resumable to the step."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
+from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
+from onebit_model.batching import batches_from
+from onebit_model.checkpoint import STATE_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from onebit_model.corpora import Utterance, read_corpus, select
+from onebit_model.dev_scoring import dev_error_rates
+from onebit_model.feature_cache import (
+    ENCODER,
+    CacheKey,
+    FeatureCache,
+    build_cache,
+    network_digest,
+    utterances_digest,
+)
+from onebit_model.frontend import LogMel
+from onebit_model.network import SEGMENT, Conformer
+from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective, Teacher
+from onebit_model.quantizers import Precision, quantise
+from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe
+from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
+from onebit_model.sources import AudioSource, CachedSource, Source, output_frames
+from onebit_model.tokenizer import Tokenizer, read_sentences, train_tokenizer
+from onebit_model.training_log import TrainingLog
+
+
+class Trainer:
+    """One stage of training: everything that a step needs, and the step count."""
+
+    def __init__(self, recipe: Recipe, root: Path, output: Path, caches: Path) -> None:
+        """`root` resolves the recipe's relative paths; state goes to `output`, cached outputs to `caches`."""
+        self.recipe = recipe
+        self.root = root
+        self.output = output
+        self.caches = caches
+        output.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.train_set = self._read(recipe.data.train)
+        self.dev_set = self._read(recipe.data.dev)
+        self._build()
+
+    def _path(self, name: str) -> Path:
+        return (self.root / name).resolve()
+
+    def _read(self, sources: tuple[CorpusSource, ...]) -> list[Utterance]:
+        utterances = []
+        for source in sources:
+            clips = read_corpus(self._path(source.path), source.layout)
+            kept = select(clips, list(source.corpora) or None, source.min_teacher_logprob, source.stride)
+            utterances += kept * source.repeat
+        return utterances
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        start = self._path(recipe.start) if recipe.start else None
+        self.network, started = starting_network(start, recipe.model, recipe.seed)
+        self.tokenizer = self._tokenizer(started)
+        self.targets = [torch.tensor(self.tokenizer.encode(u.text)) for u in self.train_set]
+        noises = read_noises(self._path(recipe.data.noise)) if recipe.data.noise else []
+        self.augmenter: Callable[[AugmentConfig], WaveformAugmenter] = lambda c: WaveformAugmenter(c, noises)
+        self.source = self._source(recipe.cache)
+        self.precision: Precision | None = None
+        self.objective: Objective = CtcObjective()
+        if recipe.quantize is not None:
+            self._quantise(recipe.quantize, started)
+        self.network.to(self.device)
+        groups = list(parameter_groups(self.network, recipe.optimizer, recipe.trainable))
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+        self.step = 0
+        if (self.output / STATE_NAME).exists():
+            self._resume()
+
+    def _tokenizer(self, started: Checkpoint | None) -> Tokenizer:
+        if started is not None:
+            return Tokenizer(started.tokenizer)
+        texts = [u.text for u in self.train_set]
+        if self.recipe.data.sentences:
+            texts += read_sentences(self._path(self.recipe.data.sentences))
+        return train_tokenizer(texts, self.recipe.model.vocabulary_size)
+
+    def _source(self, cache: CacheConfig | None) -> Source:
+        recipe = self.recipe
+        if cache is None:
+            return AudioSource(self.train_set, self.augmenter(recipe.augment), recipe.chunks, LogMel())
+        versions = tuple(
+            self._cache(self.network, cache.after_block, version.chunk, version.seed, version.augment)
+            for version in cache.versions
+        )
+        chunks = tuple(version.chunk for version in cache.versions)
+        return CachedSource(versions, chunks, recipe.masking, cache.after_block)
+
+    def _cache(
+        self, network: Conformer, after_block: int, chunk: int, seed: int, augment: AugmentConfig
+    ) -> FeatureCache:
+        digest = network_digest(network, after_block)
+        listed = utterances_digest(self.train_set)
+        key = CacheKey(digest, after_block, chunk, seed, repr(augment), listed)
+        return build_cache(self.caches, network, self.train_set, self.augmenter(augment), key)
+
+    def _quantise(self, config: QuantizeConfig, started: Checkpoint | None) -> None:
+        teacher = None
+        if config.teacher:
+            full, _ = network_from_checkpoint(load_checkpoint(self._path(config.teacher)))
+            teacher = Teacher(self._cache(full, ENCODER, SEGMENT, 0, AugmentConfig()), full)
+        if started is not None and started.quantize is not None:
+            self.network, precision = network_from_checkpoint(started)
+            assert precision is not None
+            self.precision = precision
+        else:
+            self.precision = quantise(self.network, **quantizer_options(config))
+        self.objective = CotrainingObjective(config, self.precision, teacher)
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.output / STATE_NAME)
+        self.network.load_state_dict(state.network)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.step = state.step
+
+    def checkpoint(self) -> Checkpoint:
+        quantize = None if self.recipe.quantize is None else quantizer_options(self.recipe.quantize)
+        return Checkpoint(
+            self.recipe.model,
+            self.network.state_dict(),
+            self.tokenizer.model,
+            self.step,
+            self.recipe.name,
+            quantize,
+            self.optimizer.state_dict(),
+        )
+
+    def batches(self) -> Iterator[list[int]]:
+        """Batches from the current step on; one optimiser step takes `accumulate` of them."""
+        optimizer = self.recipe.optimizer
+        durations = [u.duration_seconds for u in self.train_set]
+        first = self.step * optimizer.accumulate
+        for _, batch in batches_from(durations, optimizer.batch_seconds, self.recipe.seed, first):
+            yield [i for i in batch if output_frames(self.train_set[i].duration_seconds) > len(self.targets[i])]
+
+    def train_step(self, batches: Iterator[list[int]]) -> dict[str, float]:
+        """One optimiser step; every random draw depends on the seed and the step alone."""
+        optimizer = self.recipe.optimizer
+        values: dict[str, float] = {}
+        self.network.train()
+        for part in range(optimizer.accumulate):
+            rng = np.random.default_rng([self.recipe.seed, self.step, part])
+            batch = self._batch(next(batches), rng)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                for term in self.objective(self.network, batch, self.step / optimizer.steps, rng):
+                    (term.loss / optimizer.accumulate).backward()  # type: ignore[no-untyped-call]
+                    values |= term.values
+        values["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.clip_norm))
+        factor = rate_factor(self.step, optimizer)
+        apply_rates(self.optimizer, factor)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return values | {"rate_factor": factor}
+
+    def _batch(self, indices: list[int], rng: np.random.Generator) -> Batch:
+        targets: list[Tensor] = [self.targets[i] for i in indices]
+        return Batch(indices, self.source(indices, rng).to(self.device), targets)
+
+    def save(self) -> None:
+        save_checkpoint(self.output / STATE_NAME, self.checkpoint())
+
+    def run(self, stop_at: int | None = None) -> None:
+        """Train to the recipe's last step (or `stop_at`), then write weights.pt."""
+        recipe = self.recipe
+        last = min(recipe.optimizer.steps, stop_at or recipe.optimizer.steps)
+        saved = time.monotonic()
+        batches = self.batches()
+        with TrainingLog(self.output, self.step) as log, _progress() as progress:
+            task = progress.add_task(recipe.name, total=recipe.optimizer.steps, completed=self.step, loss="")
+            while self.step < last:
+                values = self.train_step(batches)
+                log.write(self.step, values)
+                progress.update(task, completed=self.step, loss=_summary(values))
+                if recipe.evaluate_every and self.step % recipe.evaluate_every == 0:
+                    log.write(self.step, self.evaluate())
+                if time.monotonic() - saved > 60 * recipe.checkpoint_minutes:
+                    self.save()
+                    saved = time.monotonic()
+            self.save()
+        save_weights(self.output / "weights.pt", self.checkpoint())
+
+    def evaluate(self) -> dict[str, float]:
+        """Word error rate on the dev set, full context, for every precision of the recipe."""
+        return dev_error_rates(self.network, self.precision, self.tokenizer, self.dev_set)
+
+
+def _summary(values: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate_factor")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+        refresh_per_second=1,
+    )
+
+
+def train(recipe_path: Path, output: Path, caches: Path | None = None, stop_at: int | None = None) -> Trainer:
+    """Follow a recipe: resume from `output` when it holds a state, else start."""
+    recipe = load_recipe(recipe_path)
+    trainer = Trainer(recipe, recipe_path.resolve().parent, output, caches or output / "caches")
+    trainer.run(stop_at)
+    return trainer
+
+
+def recipe_as_dict(recipe: Recipe) -> dict[str, object]:
+    """For the packed file's training summary."""
+    return asdict(recipe)
