@@ -1,0 +1,97 @@
+"""Bytes on their way from a producer to one reading thread, with a bound on what waits between them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+
+class ByteFeed:
+    """A pipe inside the process: the producer never blocks, the reader does.
+
+    `offer` says whether there is room for more; a producer that was told no waits for `on_room`, which the reader's
+    thread calls once half of the capacity is free again.
+    """
+
+    def __init__(self, capacity_bytes: int = 1 << 20, on_room: Callable[[], None] | None = None) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._on_room = on_room
+        self._chunks: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._full = False
+        self._closed = False
+        self._abandoned = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def offer(self, data: bytes) -> bool:
+        with self._changed:
+            if data and not self._abandoned:
+                self._chunks.append(data)
+                self._waiting_bytes += len(data)
+            self._full = self._waiting_bytes >= self._capacity_bytes
+            self._changed.notify()
+            return not self._full
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def abort(self, error: BaseException) -> None:
+        """Nothing more will come, and what is there is not wanted any more: the reader raises `error`."""
+        with self._changed:
+            self._error = self._error or error
+            self._chunks.clear()
+            self._waiting_bytes = 0
+            self._changed.notify()
+
+    def peek(self, count: int) -> bytes:
+        """The next `count` bytes without taking them; fewer only at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended() or self._waiting_bytes >= count)
+            self._raise_error()
+            head = b"".join(self._chunks)
+            self._chunks = deque([head] if head else [])
+            return head[:count]
+
+    def read(self, count: int) -> bytes:
+        """At least one and at most `count` bytes; none at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended() or self._waiting_bytes > 0)
+            self._raise_error()
+            data = self._take(count)
+            room = self._full and self._waiting_bytes <= self._capacity_bytes // 2
+            self._full = self._full and not room
+        if room and self._on_room is not None:
+            self._on_room()
+        return data
+
+    def abandon(self) -> None:
+        """The reader wants no more: what waits and what still comes is dropped, and a read in progress ends."""
+        with self._changed:
+            self._closed = True
+            self._abandoned = True
+            self._chunks.clear()
+            self._waiting_bytes = 0
+            self._changed.notify()
+        if self._on_room is not None:
+            self._on_room()
+
+    def _take(self, count: int) -> bytes:
+        if not self._chunks:
+            return b""
+        data = self._chunks.popleft()
+        if len(data) > count:
+            self._chunks.appendleft(data[count:])
+            data = data[:count]
+        self._waiting_bytes -= len(data)
+        return data
+
+    def _ended(self) -> bool:
+        return self._closed or self._error is not None
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
