@@ -6,7 +6,9 @@ loads the packed file with `network_from_packed`, not the checkpoint.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from onebit_model.assembly import network_from_checkpoint
+from onebit_model.checkpoint import Checkpoint, load_checkpoint
 from onebit_model.config import PRECISIONS
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
 from onebit_model.network import Conformer
-from onebit_model.packed import ModelDescription, PackedModel, Tensors, read_packed, write_packed
+from onebit_model.packed import ModelDescription, PackedModel, Tensors, file_sha256, read_packed, write_packed
 from onebit_model.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
+from onebit_model.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Exported:
+    packed: PackedModel
+    fp32_bytes: int
 
 
 def pack_network(network: Conformer, bits: Sequence[int] = PRECISIONS) -> Tensors:
@@ -42,6 +53,42 @@ def export_network(network: Conformer, path: str | Path, description: ModelDescr
     """Writes the precisions of `description` and reads the file back, so that what is returned has been checked."""
     write_packed(path, description, pack_network(network, description.bits))
     return read_packed(path)
+
+
+def export_checkpoint(
+    checkpoint_path: str | Path,
+    path: str | Path,
+    bits: Sequence[int] = PRECISIONS,
+    wer: Mapping[str, object] | None = None,
+) -> Exported:
+    """`onebit export`: from a file of the trainer; a network that was never quantised gets initial scales per row."""
+    checkpoint = read_checkpoint(checkpoint_path)
+    network, precision = network_from_checkpoint(checkpoint)
+    if precision is None:
+        quantise(network, per_row=True, scheme="nested", private_norms=False)
+    description = ModelDescription(
+        config=checkpoint.config,
+        vocabulary=tuple(Tokenizer(checkpoint.tokenizer).pieces),
+        bits=tuple(bits),
+        training={"step": checkpoint.step, "recipe": checkpoint.recipe, "quantize": checkpoint.quantize},
+        checkpoint_sha256=file_sha256(checkpoint_path),
+        wer=wer or {},
+    )
+    return Exported(export_network(network, path, description), fp32_bytes(network))
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    try:
+        return load_checkpoint(Path(path))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ModelFileError(f"{path}: not a training checkpoint ({error})") from error
+
+
+def fp32_bytes(network: nn.Module) -> int:
+    """Size of the network's weights in float32, without those that only quantisation has."""
+    return sum(4 * p.numel() for name, p in network.named_parameters() if "log_scale" not in name)
 
 
 def _pack_low_bit(name: str, layer: QuantLinear, bits: Sequence[int]) -> Tensors:

@@ -160,6 +160,11 @@ def _encoded(header: Mapping[str, object]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
+def file_sha256(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _digest(array: npt.NDArray[np.generic]) -> str:
     return hashlib.sha256(array.data).hexdigest()
 

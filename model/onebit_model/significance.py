@@ -66,12 +66,15 @@ def rates(errors: Floats, words: Floats) -> Floats:
 
 
 def percentile_interval(values: Floats, coverage: float = COVERAGE) -> Interval:
-    low, high = np.quantile(values, [(1 - coverage) / 2, (1 + coverage) / 2])
-    return Interval(float(low), float(high))
+    """Order statistics, not interpolated: values may be infinite."""
+    ordered = np.sort(values)
+    below = (1 - coverage) / 2 * (len(ordered) - 1)
+    return Interval(float(ordered[math.floor(below)]), float(ordered[math.ceil(len(ordered) - 1 - below)]))
 
 
-def relative_differences(baseline: Floats, other: Floats) -> Floats:
-    """(other - baseline) / baseline per resample; equal rates of zero differ by nothing, else without bound."""
+def relative_differences(baseline: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
+    """(other - baseline) / baseline, any shape; equal rates of zero differ by nothing, else without bound."""
+    baseline, other = np.asarray(baseline, np.float64), np.asarray(other, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(other == baseline, 0.0, (other - baseline) / baseline)
 

@@ -2,6 +2,147 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(help="Speech recognition at 1, 2 and 4 bits.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+class ChunkChoice(StrEnum):
+    segment = "segment"
+    eight = "8"
+    sixteen = "16"
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """What the input is at fault for ends the program with one line, not with a traceback."""
+    from onebit_model.errors import OnebitError
+
+    try:
+        yield
+    except OnebitError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def parse_bits(text: str) -> tuple[int, ...]:
+    """ "4,1" -> (1, 4)."""
+    try:
+        bits = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+    except ValueError:
+        bits = ()
+    if not bits or not set(bits) <= {1, 2, 4}:
+        raise typer.BadParameter(f"{text!r} is not a list out of 1, 2 and 4")
+    return bits
+
+
+@app.command()
+def evaluate(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A shipped set, a manifest or a folder of manifests; repeatable. Default: all shipped."
+        ),
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Precisions, as in 1,2,4. Default: all that the file holds.")] = "",
+    chunk: Annotated[ChunkChoice, typer.Option(help="Chunk setting, as in a request.")] = ChunkChoice.segment,
+    model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Score this training checkpoint at full precision instead (needs torch).")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="BASELINE OTHER", help="Compare systems of two --json files (FILE or FILE:SYSTEM)."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With --compare: write report, JSON and plot to this folder.")
+    ] = None,
+) -> None:
+    """Word error rates with intervals, on labelled sets; or a comparison of two results."""
+    with errors_for_people():
+        if compare:
+            _compare(*compare, report)
+            return
+        from onebit_model.evaluation import summary_document
+        from onebit_model.reference import reference_sets
+        from onebit_model.report import score_markdown, score_tables
+        from onebit_model.results import write_results
+        from onebit_model.scored_systems import score_checkpoint, score_packed
+
+        names = sets or list(reference_sets())
+        if checkpoint:
+            systems = score_checkpoint(checkpoint, names, chunk.value)
+        else:
+            systems = score_packed(model, names, parse_bits(bits) if bits else (), chunk.value, exact)
+        if json_file:
+            write_results(json_file, systems, summary_document(systems))
+        _print(*([score_markdown(systems)] if markdown else score_tables(systems)))
+
+
+def _compare(baseline_name: str, other_name: str, report_folder: Path | None) -> None:
+    from onebit_model.comparison import compare
+    from onebit_model.report import comparison_table, verdict, write_report
+    from onebit_model.results import find_system, find_systems
+
+    baseline, others = find_system(baseline_name), find_systems(other_name)
+    comparisons = [compare(baseline, other) for other in others]
+    for comparison in comparisons:
+        _print(comparison_table(comparison), verdict(comparison) + "\n")
+    if report_folder:
+        _print(f"report: {write_report(report_folder, baseline, others, comparisons)}")
+
+
+def _print(*parts: object) -> None:
+    """Tables fitted to a terminal, but whole where the output goes to a file."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    for part in parts:
+        console.print(part, markup=False)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the trainer.")],
+    out: Annotated[Path, typer.Argument(help="Packed file to write.")],
+    bits: Annotated[str, typer.Option(help="Precisions to store, as in 1,2,4.")] = "1,2,4",
+    results: Annotated[
+        Path | None, typer.Option(help="--json file of evaluate whose table to store in the file.")
+    ] = None,
+) -> None:
+    """Pack a training checkpoint for serving (needs torch)."""
+    with errors_for_people():
+        from onebit_model.evaluation import wer_table
+        from onebit_model.export import export_checkpoint
+        from onebit_model.results import read_results
+
+        table = wer_table(read_results(results)) if results else {}
+        exported = export_checkpoint(checkpoint, out, parse_bits(bits), table)
+        ratio = exported.fp32_bytes / exported.packed.file_bytes
+        _print(
+            f"{out}: {exported.packed.file_bytes:,} bytes at {bits} bit; {exported.fp32_bytes:,} bytes in float32 "
+            f"are {ratio:.1f} times as many"
+        )
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
+    output: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs. Default: runs/RECIPE.")] = None,
+    caches: Annotated[Path | None, typer.Option(help="Folder for cached features. Default: inside the output.")] = None,
+) -> None:
+    """Train a model by a recipe; goes on where an interrupted run stopped (needs torch)."""
+    with errors_for_people():
+        from onebit_model.trainer import train as run
+
+        run(recipe, output or Path("runs") / recipe.stem, caches)

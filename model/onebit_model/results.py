@@ -1,0 +1,90 @@
+"""Files of evaluation results: every hypothesis of every system, so that tests can be run on them later."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onebit_model.errors import ResultFileError
+
+FORMAT = "onebit-results"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredUtterance:
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """One system (a model at one precision and chunk setting) on some sets; `bits` is 32 for full precision."""
+
+    name: str
+    bits: int
+    chunk: str
+    model_bytes: int
+    model_sha256: str = ""
+    sets: dict[str, list[ScoredUtterance]] = field(default_factory=dict)
+
+
+def write_results(path: str | Path, systems: Sequence[SystemResult], summary: object = None) -> None:
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "summary": summary,
+        "systems": [dataclasses.asdict(system) for system in systems],
+    }
+    Path(path).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_results(path: str | Path) -> list[SystemResult]:
+    """Systems of a file that `write_results` wrote."""
+    try:
+        document = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ResultFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultFileError(f"{path}: not JSON ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ResultFileError(f"{path}: not a file of evaluation results")
+    if document.get("version") != VERSION:
+        raise ResultFileError(f"{path}: version {document.get('version')} of the results is not known here")
+    try:
+        return [_system(entry) for entry in document["systems"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ResultFileError(f"{path}: incomplete results ({error})") from error
+
+
+def _system(entry: dict[str, Any]) -> SystemResult:
+    sets = {name: [ScoredUtterance(**row) for row in rows] for name, rows in entry["sets"].items()}
+    return SystemResult(**{**entry, "sets": sets})
+
+
+def find_systems(path_and_name: str) -> list[SystemResult]:
+    """All systems of FILE, or with FILE:NAME the one of that name."""
+    path, separator, name = path_and_name.rpartition(":")
+    if not separator or Path(path_and_name).exists():
+        return read_results(path_and_name)
+    systems = read_results(path)
+    chosen = [system for system in systems if system.name == name]
+    if not chosen:
+        names = ", ".join(system.name for system in systems)
+        raise ResultFileError(f"{path} holds no system {name!r}, but {names}")
+    return chosen
+
+
+def find_system(path_and_name: str) -> SystemResult:
+    """The only system of FILE, or with FILE:NAME the one of that name."""
+    systems = find_systems(path_and_name)
+    if len(systems) != 1:
+        names = ", ".join(system.name for system in systems)
+        raise ResultFileError(f"{path_and_name} holds {len(systems)} systems; name one as FILE:NAME out of {names}")
+    return systems[0]

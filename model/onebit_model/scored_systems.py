@@ -1,0 +1,70 @@
+"""Runs systems over sets: the packed file at its precisions through the engine, or a checkpoint through torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from onebit_kernels import Engine
+from onebit_model.decoding import text_of
+from onebit_model.evaluation import Transcribe, score
+from onebit_model.packed import file_sha256
+from onebit_model.recognizer import Chunk, Recognizer
+from onebit_model.reference import read_set, set_name
+from onebit_model.results import SystemResult
+
+CHUNKS: dict[str, Chunk] = {"segment": 0, "8": 8, "16": 16}
+FULL_PRECISION_BITS = 32
+
+
+def score_packed(
+    model: str | Path | None, sets: Sequence[str], bits: Sequence[int], chunk: str, exact: bool = False
+) -> list[SystemResult]:
+    """One result per precision (all that the file holds when `bits` is empty), through the engine that serves."""
+    recognizer = Recognizer.load(model)
+    sha256 = file_sha256(recognizer.path)
+    results = []
+    for b in bits or recognizer.bits:
+        transcribe = _through(recognizer, recognizer.engine(b, exact), CHUNKS[chunk])
+        result = SystemResult(f"{b} bit", b, chunk, recognizer.file_bytes_by_bits[b], sha256)
+        results.append(_scored(result, sets, transcribe))
+    return results
+
+
+def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], chunk: str) -> list[SystemResult]:
+    """The checkpoint's network at full precision (needs torch)."""
+    from onebit_model.full_precision import full_precision_model
+
+    model = full_precision_model(checkpoint, CHUNKS[chunk])
+    result = SystemResult("full precision", FULL_PRECISION_BITS, chunk, model.model_bytes, model.sha256)
+    return [_scored(result, sets, model.transcribe)]
+
+
+def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk) -> Transcribe:
+    def transcribe(samples: npt.NDArray[np.float32]) -> str:
+        segments = recognizer.transcribe_blocks([samples], engine, chunk)
+        return text_of(word for segment in segments for word in segment.words)
+
+    return transcribe
+
+
+def _scored(result: SystemResult, sets: Sequence[str], transcribe: Transcribe) -> SystemResult:
+    for name in sets:
+        utterances = read_set(name)
+        with _progress(f"{result.name}, {set_name(name)}", len(utterances)) as advance:
+            result.sets[set_name(name)] = score(utterances, transcribe, advance)
+    return result
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
