@@ -1,6 +1,5 @@
 """Training state on disk: written to a temporary name first, so that a kill never leaves half a file."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically."""
     temporary = path.with_suffix(".tmp")
     torch.save({"format": FORMAT, **_fields(checkpoint)}, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -126,9 +126,7 @@ def _write_rows(
     np.save(target / "frames.npy", frames)
 
 
-def _outputs(
-    network: Conformer, front_end: LogMel, clips: list[NDArray[np.float32]], key: CacheKey
-) -> torch.Tensor:
+def _outputs(network: Conformer, front_end: LogMel, clips: list[NDArray[np.float32]], key: CacheKey) -> torch.Tensor:
     samples, lengths = pad_audio(clips)
     mel, mel_frames = front_end(samples, lengths)
     with torch.autocast("cpu", torch.bfloat16):

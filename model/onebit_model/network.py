@@ -150,9 +150,7 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.final_norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocabulary_size + 1)
-        self.register_buffer(
-            "positions", sinusoids(config.max_positions, config.d_model), persistent=False
-        )
+        self.register_buffer("positions", sinusoids(config.max_positions, config.d_model), persistent=False)
 
     def forward(self, mel: Tensor, mel_frames: Tensor, chunk: int = SEGMENT) -> tuple[Tensor, Tensor]:
         """(batch, time, mel_bins), (batch,) -> log-probabilities (batch, time / 4, tokens), frames (batch,).

@@ -34,7 +34,9 @@ class LossPart:
 
 
 class Objective(Protocol):
-    def __call__(self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator) -> Iterator[LossPart]: ...
+    def __call__(
+        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]: ...
 
 
 class CtcObjective:
@@ -84,7 +86,7 @@ class CotrainingObjective:
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
         bits, mixed = draw_precision(self.config, rng)
-        with_layers = draw_layers(network, bits, progress, rng) if mixed else {}
+        with_layers = draw_layers(network, progress, rng) if mixed else {}
         yield self._student(network, batch, bits, with_layers, self._teacher_outputs(batch), f"{bits}bit")
 
     def _joint_passes(
@@ -100,7 +102,7 @@ class CotrainingObjective:
         yield LossPart(loss, {"ctc_high": loss.item()})
         yield self._student(network, batch, 1, {}, target, "1bit")
         if self.config.stochastic_share:
-            layers = draw_layers(network, high, progress, rng)
+            layers = draw_layers(network, progress, rng)
             yield self._student(network, batch, high, layers, target, "mixed")
 
     def _teacher_outputs(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -146,9 +148,7 @@ def draw_precision(config: QuantizeConfig, rng: np.random.Generator) -> tuple[in
     return bits, bool(rng.random() < config.stochastic_share)
 
 
-def draw_layers(
-    network: Conformer, high: int | None, progress: float, rng: np.random.Generator
-) -> dict[QuantLinear, int]:
+def draw_layers(network: Conformer, progress: float, rng: np.random.Generator) -> dict[QuantLinear, int]:
     """Stochastic precision: layers that run at 1 bit, with a probability rising with depth and with progress."""
     layers = list(quantised_layers(network).values())
     depth = np.linspace(0, 1, len(layers))

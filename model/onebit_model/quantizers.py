@@ -15,7 +15,7 @@ from onebit_model.network import Conformer, Depthwise, Linear, StemConvolution
 PRECISIONS = (1, 2, 4)
 # Mean-squared-error optima for Gaussian weights, in units of their standard deviation.
 INITIAL_STEP4 = 0.30
-INITIAL_STEP2 = 1.0
+INITIAL_STEP2 = 1.11
 CLIP1 = 3.0  # 1-bit gradients pass where |W| < 3 mean|W|
 
 
@@ -37,13 +37,13 @@ class NestedQuantizer(torch.autograd.Function):
     """(W, s4, s_b) -> w_b; for 4 bit s_b is s4 itself and gets its whole gradient."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, step4: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def forward(ctx, weight: Tensor, step4: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight, step4, scale)
         ctx.bits = bits
         return dequantise(codes4(weight, step4), scale, bits)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override, no-untyped-def]
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         weight, step4, scale = ctx.saved_tensors
         codes = codes4(weight, step4)
         level = dequantise(codes, torch.ones_like(scale), ctx.bits)
@@ -64,13 +64,13 @@ class IndependentQuantizer(torch.autograd.Function):
     """The same levels with thresholds of their own: 2 bit at -s2, 0, s2 whatever s4 is (ablation)."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def forward(ctx, weight: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight, scale)
         ctx.bits = bits
         return scale * _levels(weight, scale, bits)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override, no-untyped-def]
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         weight, scale = ctx.saved_tensors
         level = _levels(weight, scale, ctx.bits)
         if ctx.bits == 1:
@@ -85,12 +85,12 @@ class TernaryQuantizer(torch.autograd.Function):
     """The paper's 2-bit model: levels -s, 0, s with the threshold at s / 2 (arXiv 2505.21245, Eq. 2-3)."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def forward(ctx, weight: Tensor, scale: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight, scale)
         return scale * torch.round(weight / scale).clamp(-1, 1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override, no-untyped-def]
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         weight, scale = ctx.saved_tensors
         level = torch.round(weight / scale).clamp(-1, 1)
         inside = weight.abs() < scale
@@ -116,7 +116,7 @@ class RoundActivations(torch.autograd.Function):
     """Symmetric int8 per row of the last dimension, straight-through gradient."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         # float32, whatever autocast says: max, 127 / max and the product are what the engine computes.
         x = x.float()
         largest = x.abs().amax(dim=-1, keepdim=True)
@@ -124,7 +124,7 @@ class RoundActivations(torch.autograd.Function):
         return torch.round(x * inverse) * (largest / 127)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         return gradient
 
 

@@ -10,8 +10,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
+from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.batching import batches_from
 from onebit_model.checkpoint import STATE_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.corpora import Utterance, read_corpus, select

@@ -16,13 +16,14 @@ class TrainingLog:
         self._keep_until(step)
         self._file = self.path.open("a", newline="")
         self._rows = csv.writer(self._file)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._started = time.monotonic()
 
     def _keep_until(self, step: int) -> None:
         if not self.path.exists():
             return
-        rows = [row for row in csv.reader(self.path.open()) if len(row) == 4 and int(row[0]) <= step]
+        lines = self.path.read_text().splitlines()
+        rows = [row for row in csv.reader(lines) if len(row) == 4 and int(row[0]) <= step]
         with self.path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
 
@@ -30,7 +31,7 @@ class TrainingLog:
         elapsed = time.monotonic() - self._started
         for name, value in values.items():
             self._rows.writerow([step, name, f"{value:.6g}", f"{elapsed:.1f}"])
-            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(name, value, step)
         self._file.flush()
 
     def __enter__(self) -> "TrainingLog":
@@ -40,4 +41,4 @@ class TrainingLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()

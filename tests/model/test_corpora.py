@@ -1,0 +1,78 @@
+"""Corpora in each published layout, in miniature."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from onebit_model.corpora import normalise_conversation, read_corpus, select
+
+
+def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    times = np.arange(round(seconds * rate)) / rate
+    columns = [0.3 * np.sin(2 * np.pi * 200 * (c + 1) * times) for c in range(channels)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def test_manifest_with_archive(tmp_path: Path) -> None:
+    encoded = io.BytesIO()
+    soundfile.write(encoded, tone(1.0, 16_000), 16_000, format="OGG", subtype="OPUS")
+    with tarfile.open(tmp_path / "c.0.tar", "w") as archive:
+        member = tarfile.TarInfo("clip.opus")
+        member.size = len(encoded.getvalue())
+        archive.addfile(member, io.BytesIO(encoded.getvalue()))
+    row = {"id": "clip", "archive": "c.0.tar", "text": "one", "duration": 1.0}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row | {"labels": "machine", "teacher_logprob": -0.5}))
+    (clip,) = read_corpus(tmp_path, "manifest")
+    assert (clip.corpus, clip.speaker, clip.labels) == ("c", "clip", "machine")
+    assert len(clip.audio.read()) == 16_000
+    assert select([clip], None, -0.3) == []
+    assert select([clip], ["c"], -0.6) == [clip]
+
+
+def test_manifest_with_files_is_resampled(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", tone(0.5, 44_100, 2), 44_100)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "audio": "clip.wav", "text": "x", "duration": 0.5}))
+    (clip,) = read_corpus(tmp_path / "m.jsonl", "manifest")
+    assert len(clip.audio.read()) == 8000
+
+
+def test_librispeech_layout(tmp_path: Path) -> None:
+    chapter = tmp_path / "train-clean-100" / "19" / "198"
+    chapter.mkdir(parents=True)
+    soundfile.write(chapter / "19-198-0000.flac", tone(2.0, 16_000), 16_000)
+    (chapter / "19-198.trans.txt").write_text("19-198-0000 NORTHANGER ABBEY\n")
+    (clip,) = read_corpus(tmp_path / "train-clean-100", "librispeech")
+    assert (clip.id, clip.speaker, clip.text) == ("19-198-0000", "19", "northanger abbey")
+    assert clip.duration_seconds == pytest.approx(2.0)
+
+
+def test_switchboard_layout(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "sw02001.sph", tone(4.0, 8000, 2), 8000, format="NIST", subtype="ULAW")
+    (tmp_path / "swb.stm").write_text(
+        ";; a comment\n"
+        "sw02001 A sw02001-A 0.50 1.50 <O,SW,M> HI UM [laughter] YEAH I'D LIKE TO TALK\n"
+        "sw02001 B sw02001-B 2.00 3.00 <O,SW,F> (%hesitation) WELL-KNOWN\n"
+        "sw02001 B sw02001-B 3.00 3.50 <O,SW,F> [noise]\n"
+    )
+    left, right = read_corpus(tmp_path, "switchboard")
+    assert left.text == "hi um yeah i'd like to talk"
+    assert right.text == "well known"
+    samples = right.audio.read()
+    assert len(samples) == 16_000
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert np.argmax(spectrum) == 400  # the second channel's tone
+
+
+def test_conversation_keeps_only_spoken_words() -> None:
+    assert normalise_conversation(["[noise]", "uh-huh", "<b>", "okay.", "{laugh}"]) == "uh huh okay"
+
+
+@pytest.mark.parametrize(("layout", "error"), [("video", ValueError), ("manifest", FileNotFoundError)])
+def test_wrong_corpora_are_named(tmp_path: Path, layout: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match="video|missing"):
+        read_corpus(tmp_path / "missing", layout)

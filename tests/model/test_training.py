@@ -1,0 +1,188 @@
+"""Training on a miniature corpus: it learns, resumes to the step after a kill, and co-trains every precision."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from onebit_model.checkpoint import load_checkpoint
+from onebit_model.errors import RecipeError
+from onebit_model.recipe import load_recipe
+from onebit_model.trainer import train
+
+WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
+
+RECIPE = """
+name = "miniature"
+chunks = [8, 0]
+checkpoint_minutes = 0.01
+
+[model]
+d_model = 32
+heads = 2
+blocks = 2
+feed_forward1 = 32
+feed_forward2 = 48
+average_after = 1
+vocabulary_size = 14
+
+[[data.train]]
+path = "clips.jsonl"
+
+[[data.dev]]
+path = "clips.jsonl"
+
+[augment]
+noise_probability = 0.0
+time_masks = 1
+
+[optimizer]
+steps = {steps}
+batch_seconds = 6.0
+learning_rate = 3e-3
+new_learning_rate = 3e-3
+warmup_steps = 4
+"""
+
+
+TRAIN_IN_ONE_THREAD = """
+import sys, torch
+from pathlib import Path
+from onebit_model.trainer import train
+torch.set_num_threads(1)
+train(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+CACHED = """
+trainable = ["blocks.1.", "final_norm", "head"]
+---
+[cache]
+after_block = 1
+[[cache.versions]]
+chunk = 8
+[[cache.versions]]
+seed = 1
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order: two runs of a step give the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tones that spell words: 24 clips of one to three of them."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(24):
+        words = rng.choice(list(WORDS), size=1 + index % 3)
+        pieces = [0.3 * np.sin(2 * np.pi * WORDS[w] * np.arange(8000) / 16_000) for w in words]
+        samples = np.concatenate([np.pad(p, 1600) for p in pieces])
+        soundfile.write(folder / f"{index}.wav", samples, 16_000)
+        row = {"id": str(index), "audio": f"{index}.wav", "text": " ".join(words), "duration": len(samples) / 16_000}
+        rows.append(json.dumps(row))
+    (folder / "clips.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+def write_recipe(corpus: Path, name: str, steps: int, extra: str = "") -> Path:
+    path = corpus / f"{name}.toml"
+    top, _, tables = RECIPE.format(steps=steps).partition("\n[model]")
+    path.write_text(f"{top}\n{extra.partition('---')[0]}\n[model]{tables}\n{extra.partition('---')[2]}")
+    return path
+
+
+def losses(output: Path) -> dict[int, str]:
+    return {int(row[0]): row[2] for row in read_log(output) if row[1].startswith("ctc")}
+
+
+def read_log(output: Path) -> list[list[str]]:
+    return list(csv.reader((output / "log.csv").read_text().splitlines()))
+
+
+def test_training_learns_and_resumes_to_the_step(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "resume", 30)
+    whole = train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "parts", stop_at=13)
+    parts = train(recipe, tmp_path / "parts")
+    expected = losses(tmp_path / "whole")
+    assert losses(tmp_path / "parts") == expected
+    assert float(expected[30]) < 0.7 * float(expected[1])
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, parts.network.state_dict()[name]), name
+
+
+def test_a_killed_training_continues(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "killed", 60)
+    train(recipe, tmp_path / "whole")
+    output = tmp_path / "killed"
+    command = [sys.executable, "-c", TRAIN_IN_ONE_THREAD, str(recipe), str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (output / "state.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < load_checkpoint(output / "state.pt").step < 60
+    train(recipe, output)
+    assert losses(output) == losses(tmp_path / "whole")
+
+
+def test_cached_stage_then_cotraining(corpus: Path, tmp_path: Path) -> None:
+    cached = write_recipe(corpus, "cached", 8, CACHED)
+    first = train(cached, tmp_path / "cached", tmp_path / "caches")
+    assert len(list((tmp_path / "caches").glob("*/rows.f16"))) == 2
+    frozen = dict(first.network.named_parameters())["blocks.0.ff1.up.weight"]
+    assert not frozen.requires_grad
+    weights = tmp_path / "cached" / "weights.pt"
+    quantised = write_recipe(
+        corpus,
+        "quantised",
+        12,
+        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nmatching_weight = 0.1\nactivations_from = 0.5\n',
+    )
+    trainer = train(quantised, tmp_path / "quantised", tmp_path / "caches")
+    names = {row[1] for row in read_log(tmp_path / "quantised")}
+    assert {"ctc_1bit", "kl_1bit", "match_1bit"} <= names
+    assert {"wer_1bit", "wer_2bit", "wer_4bit"} <= set(trainer.evaluate())
+    stored = load_checkpoint(tmp_path / "quantised" / "weights.pt")
+    assert stored.quantize == {"per_row": True, "scheme": "nested", "private_norms": True}
+
+
+def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "joint", 6, '---\n[quantize]\npasses = "joint"\nstochastic_share = 1.0\n')
+    train(recipe, tmp_path)
+    names = {row[1] for row in read_log(tmp_path)}
+    assert {"ctc_high", "ctc_1bit", "ctc_mixed", "kl_1bit", "kl_mixed"} <= names
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("name = 1\n[optimizer]\nsteps = 1\n[[data.train]]\npath = 'x'\n", "name"),
+        ("name = 'x'\nstepz = 3\n", "stepz"),
+        ("name = 'x'\n", "optimizer"),
+        ("name = 'x'\n[optimizer]\nsteps = 'many'\n", "steps"),
+        ("name = ", "recipe"),
+    ],
+)
+def test_a_bad_recipe_names_the_key(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(RecipeError, match=named):
+        load_recipe(tmp_path / "bad.toml")
