@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
   $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
-SPEECH := librispeech-other/librispeech-other.0.tar
+CLIPS := model/onebit_model/reference/ljspeech/ljspeech.0.tar
 
 .PHONY: run test test-system check train bench sanitize neon-test clean
 
@@ -39,7 +39,9 @@ $(VENV)/.bench: $(VENV)/.dev
 	@touch $@
 
 run: $(VENV)/.serve
-	@echo "Try:  curl -F file=@SPEECH.wav 'http://$(HOST):$(PORT)/transcribe?bits=1'"
+	@echo "When it is ready, try one of:"
+	@echo "  curl -F file=@SPEECH.wav 'http://$(HOST):$(PORT)/transcribe?bits=1'"
+	@echo "  tar -xOf $(CLIPS) LJ001-0002.opus | curl -F file=@- 'http://$(HOST):$(PORT)/transcribe?bits=1'"
 	@$(BIN)/onebit serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev
