@@ -1,5 +1,7 @@
 """Losses over (batch, frames, tokens) log-probabilities with padding."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,6 +36,15 @@ def matching_loss(teacher: Tensor, student: Tensor, frames: Tensor) -> Tensor:
     target = teacher.detach()
     spread = masked_mean(target.square().mean(dim=-1), frames)
     return masked_mean((student - target).square().mean(dim=-1), frames) / spread
+
+
+def block_matching_loss(teacher: Sequence[Tensor], student: Sequence[Tensor], frames: Tensor) -> Tensor:
+    """Mean matching loss over the blocks; `frames` counts output frames, early blocks may have twice as many."""
+    distances = [
+        matching_loss(t.float(), s.float(), frames * (2 if t.shape[1] > int(frames.max()) else 1))
+        for t, s in zip(teacher, student, strict=True)
+    ]
+    return torch.stack(distances).mean()
 
 
 def masked_mean(values: Tensor, frames: Tensor) -> Tensor:

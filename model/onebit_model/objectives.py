@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from onebit_model.feature_cache import FeatureCache
-from onebit_model.losses import ctc_loss, distillation_loss, matching_loss
+from onebit_model.losses import block_matching_loss, ctc_loss, distillation_loss, matching_loss
 from onebit_model.network import Conformer
 from onebit_model.quantizers import Precision, QuantLinear, quantised_layers
 from onebit_model.recipe import QuantizeConfig
 from onebit_model.sources import Inputs
+from onebit_model.teachers import Encoding, Teacher, run
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,6 @@ class CtcObjective:
         yield LossPart(loss, {"ctc": loss.item()})
 
 
-class Teacher:
-    """Cached encoder outputs of the full-precision model and its head: (frames, d_model) float16 a clip."""
-
-    def __init__(self, cache: FeatureCache, network: Conformer) -> None:
-        self.cache = cache
-        self.head = network.head
-
-    @torch.no_grad()
-    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Encoder output (batch, frames, d_model) and log-probabilities (batch, frames, tokens)."""
-        encoded, _ = self.cache.batch(indices)
-        return encoded, torch.log_softmax(self.head(encoded), dim=-1)
-
-
 class CotrainingObjective:
     """One network at several precisions; `passes` is "one" (a draw per step) or "joint" (the paper's sum)."""
 
@@ -95,18 +80,17 @@ class CotrainingObjective:
         # 4 bit at least every third step and 2 bit at least every third; full precision between them.
         high = (4, 2, None)[int(rng.integers(3))]
         self.precision.bits = high
-        encoded = batch.inputs.encode(network)
-        posteriors = network.log_probabilities(encoded)
-        loss = ctc_loss(posteriors, batch.inputs.frames, batch.targets)
-        target = (encoded.detach().float(), posteriors.detach())
+        high_outputs = run(network, batch.inputs)
+        loss = ctc_loss(high_outputs.posteriors, batch.inputs.frames, batch.targets)
+        target = high_outputs.detached()
         yield LossPart(loss, {"ctc_high": loss.item()})
         yield self._student(network, batch, 1, {}, target, "1bit")
         if self.config.stochastic_share:
             layers = draw_layers(network, progress, rng)
             yield self._student(network, batch, high, layers, target, "mixed")
 
-    def _teacher_outputs(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        return None if self.teacher is None else self.teacher(batch.indices)
+    def _teacher_outputs(self, batch: Batch) -> Encoding | None:
+        return None if self.teacher is None else self.teacher(batch.indices, batch.inputs)
 
     def _student(
         self,
@@ -114,28 +98,31 @@ class CotrainingObjective:
         batch: Batch,
         bits: int | None,
         layers: dict[QuantLinear, int],
-        target: tuple[Tensor, Tensor] | None,
+        target: Encoding | None,
         name: str,
     ) -> LossPart:
         config, frames = self.config, batch.inputs.frames
         self.precision.bits = bits
         for layer, own in layers.items():
             layer.bits_override = own
-        encoded = batch.inputs.encode(network)
-        posteriors = network.log_probabilities(encoded)
+        outputs = run(network, batch.inputs)
         for layer in layers:
             layer.bits_override = None
-        ctc = ctc_loss(posteriors, frames, batch.targets)
+        ctc = ctc_loss(outputs.posteriors, frames, batch.targets)
         values = {f"ctc_{name}": ctc.item()}
         loss = config.ctc_weight * ctc
         if target is not None and config.distillation_weight:
-            divergence = distillation_loss(target[1], posteriors, frames)
+            divergence = distillation_loss(target.posteriors, outputs.posteriors, frames)
             values[f"kl_{name}"] = divergence.item()
             loss = loss + config.distillation_weight * divergence
         if target is not None and config.matching_weight:
-            distance = matching_loss(target[0], encoded.float(), frames)
+            distance = matching_loss(target.encoded.float(), outputs.encoded.float(), frames)
             values[f"match_{name}"] = distance.item()
             loss = loss + config.matching_weight * distance
+        if target is not None and target.blocks and config.block_matching_weight:
+            distance = block_matching_loss(target.blocks, outputs.blocks, frames)
+            values[f"blocks_{name}"] = distance.item()
+            loss = loss + config.block_matching_weight * distance
         return LossPart(loss, values)
 
 

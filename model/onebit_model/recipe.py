@@ -91,9 +91,11 @@ class QuantizeConfig:
     activations_from: float = 0.75  # share of the steps after which activations are int8
     ctc_weight: float = 0.5
     distillation_weight: float = 1.0
-    matching_weight: float = 0.0
+    matching_weight: float = 0.0  # encoder output
+    block_matching_weight: float = 0.0  # output of every block; needs teacher_input = "student"
     precisions: tuple[int, ...] = (1, 2, 4)
     teacher: str = ""  # checkpoint of the full-precision model
+    teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,12 @@ from onebit_model.feature_cache import (
 )
 from onebit_model.frontend import LogMel
 from onebit_model.network import SEGMENT, Conformer
-from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective, Teacher
+from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe
 from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
 from onebit_model.sources import AudioSource, CachedSource, Source, output_frames
+from onebit_model.teachers import CachedTeacher, LiveTeacher, Teacher
 from onebit_model.tokenizer import Tokenizer, read_sentences, train_tokenizer
 from onebit_model.training_log import TrainingLog
 
@@ -109,10 +110,7 @@ class Trainer:
         return build_cache(self.caches, network, self.train_set, self.augmenter(augment), key)
 
     def _quantise(self, config: QuantizeConfig, started: Checkpoint | None) -> None:
-        teacher = None
-        if config.teacher:
-            full, _ = network_from_checkpoint(load_checkpoint(self._path(config.teacher)))
-            teacher = Teacher(self._cache(full, ENCODER, SEGMENT, 0, AugmentConfig()), full)
+        teacher = self._teacher(config) if config.teacher else None
         if started is not None and started.quantize is not None:
             self.network, precision = network_from_checkpoint(started)
             assert precision is not None
@@ -120,6 +118,12 @@ class Trainer:
         else:
             self.precision = quantise(self.network, **quantizer_options(config))
         self.objective = CotrainingObjective(config, self.precision, teacher)
+
+    def _teacher(self, config: QuantizeConfig) -> Teacher:
+        full, _ = network_from_checkpoint(load_checkpoint(self._path(config.teacher)))
+        if config.teacher_input == "student":
+            return LiveTeacher(full.to(self.device))
+        return CachedTeacher(self._cache(full, ENCODER, SEGMENT, 0, AugmentConfig()), full)
 
     def _resume(self) -> None:
         state = load_checkpoint(self.output / STATE_NAME)

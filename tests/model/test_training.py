@@ -165,6 +165,21 @@ def test_cached_stage_then_cotraining(corpus: Path, tmp_path: Path) -> None:
     assert stored.quantize == {"per_row": True, "scheme": "nested", "private_norms": True}
 
 
+def test_a_live_teacher_sees_the_students_input(corpus: Path, tmp_path: Path) -> None:
+    start = train(write_recipe(corpus, "teacher", 4), tmp_path / "teacher")
+    weights = tmp_path / "teacher" / "weights.pt"
+    extra = (
+        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nteacher_input = "student"\n'
+        "one_bit_share = 0.0\nprecisions = [4]\nblock_matching_weight = 1.0\nramp = 1.0\n"
+    )
+    train(write_recipe(corpus, "live", 1, extra), tmp_path / "live")
+    first = {row[1]: float(row[2]) for row in read_log(tmp_path / "live")}
+    # The blend begins at the latent weights: teacher and student agree up to float16 and private rounding.
+    assert first["kl_4bit"] < 1e-3
+    assert first["blocks_4bit"] < 1e-3
+    assert start.step == 4
+
+
 def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, "joint", 6, '---\n[quantize]\npasses = "joint"\nstochastic_share = 1.0\n')
     train(recipe, tmp_path)
