@@ -53,13 +53,14 @@ void tables(const float* x, int columns, std::int8_t* tables, float* scale) {
 }
 
 // Form exact_tables: the same sums of int8 codes need 10 bits (-508..508). As sum = 4 * coarse + fine, both fit int8, and an
-// exact product is two walks with the ordinary kernel: coarse in -127..127, fine in -2..1.
+// exact product is two walks with the ordinary kernel. Coarse is sum / 4 rounded to the nearest even (-127..127), so that
+// both tables are antisymmetric like every other: entry 15 - i is minus entry i.
 void exact_tables(const std::int8_t* codes, int columns, std::int8_t* coarse, std::int8_t* fine) {
     for (int k = 0; k < columns; k += kGroup) {
         for (int nibble = 0; nibble < kTableEntries; ++nibble) {
             int sum = 0;
             for (int i = 0; i < kGroup; ++i) sum += (nibble >> i & 1) ? codes[k + i] : -codes[k + i];
-            *coarse = static_cast<std::int8_t>((sum + 2) >> 2);
+            *coarse = round_to_int8(static_cast<float>(sum) * 0.25f);
             *fine++ = static_cast<std::int8_t>(sum - 4 * *coarse++);
         }
     }

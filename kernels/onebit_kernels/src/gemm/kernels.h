@@ -5,6 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 
+// Kernels keep their sums in registers: loops over rows and vectors of a tile must vanish, loops over K must stay.
+#define ONEBIT_UNROLL _Pragma("GCC unroll 16")
+#define ONEBIT_LOOP _Pragma("GCC unroll 1")
+#define ONEBIT_INLINE inline __attribute__((always_inline))
+#define ONEBIT_TILE __attribute__((noinline))
+
 namespace onebit::gemm {
 
 // Rows of X are padded with zeros to a multiple of this, the largest block of any kernel.

@@ -84,15 +84,20 @@ void for_strip_groups(int columns, const TileShape& shape, Visit visit) {
 
 // Kernels store whole strips; what lies beyond the last column goes through a buffer.
 template <class Tile>
-void run(void (*kernel)(const Tile&, int, int), Tile tile, int rows, int vectors, const TileShape& shape, int columns_left) {
-    if (vectors * shape.strip_columns <= columns_left) return kernel(tile, rows, vectors);
+void run_partial(void (*kernel)(const Tile&, int, int), Tile tile, int rows, const TileShape& shape, int columns) {
     alignas(kAlignment) float buffer[kMaximumTileRows * kWidestStrip];
     float* const y = tile.out.y;
     const std::ptrdiff_t stride = tile.out.stride;
     tile.out.y = buffer;
     tile.out.stride = shape.strip_columns;
-    kernel(tile, rows, vectors);
-    for (int m = 0; m < rows; ++m) std::copy_n(buffer + m * shape.strip_columns, columns_left, y + m * stride);
+    kernel(tile, rows, 1);
+    for (int m = 0; m < rows; ++m) std::copy_n(buffer + m * shape.strip_columns, columns, y + m * stride);
+}
+
+template <class Tile>
+void run(void (*kernel)(const Tile&, int, int), const Tile& tile, int rows, int vectors, const TileShape& shape, int columns_left) {
+    if (shape.strip_columns <= columns_left) return kernel(tile, rows, vectors);
+    run_partial(kernel, tile, rows, shape, columns_left);
 }
 
 Epilogue epilogue(const Prepared& input, const PackedMatrix& w, int bits, const Rows& y, int m, int n) {

@@ -1,0 +1,95 @@
+// AVX-512 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of 128-bit
+// lanes, four in each. Needs F and BW. Include in files compiled for AVX-512 only: everything has internal linkage.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels.h"
+
+namespace onebit::gemm {
+namespace {
+
+struct Avx512Lanes {
+    using Bytes = __m512i;
+    using Floats = __m512;
+    static constexpr int kBytes = 64;
+    static constexpr int kFloats = 16;
+
+    // Integers
+    static ONEBIT_INLINE Bytes zero() { return _mm512_setzero_si512(); }
+    static ONEBIT_INLINE Bytes load(const void* p) { return _mm512_loadu_si512(p); }
+    static ONEBIT_INLINE void store(void* p, Bytes v) { _mm512_storeu_si512(p, v); }
+    static ONEBIT_INLINE Bytes repeat16(const std::int8_t* p) {
+        return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static ONEBIT_INLINE Bytes repeat4(const std::int8_t* p) {
+        int word;
+        __builtin_memcpy(&word, p, sizeof(word));
+        return _mm512_set1_epi32(word);
+    }
+    static ONEBIT_INLINE Bytes low_nibbles(Bytes v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+    static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
+    static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
+    static ONEBIT_INLINE Bytes add16(Bytes a, Bytes b) { return _mm512_add_epi16(a, b); }
+    static ONEBIT_INLINE Bytes sub16(Bytes a, Bytes b) { return _mm512_sub_epi16(a, b); }
+    static ONEBIT_INLINE Bytes high_bytes16(Bytes v) { return _mm512_srai_epi16(v, 8); }
+    static ONEBIT_INLINE Bytes shift_left16_8(Bytes v) { return _mm512_slli_epi16(v, 8); }
+    static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
+    static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm512_sub_epi32(a, b); }
+    static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm512_set1_epi32(v); }
+    static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) {
+        return _mm512_sll_epi32(v, _mm_cvtsi32_si128(count));
+    }
+    static ONEBIT_INLINE std::int32_t sum32(Bytes v) { return _mm512_reduce_add_epi32(v); }
+
+    // Floats
+    static ONEBIT_INLINE Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
+    static ONEBIT_INLINE void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+    static ONEBIT_INLINE Floats load_int8(const std::int8_t* p) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
+    static ONEBIT_INLINE Floats set(float v) { return _mm512_set1_ps(v); }
+    static ONEBIT_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+    static ONEBIT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+    static ONEBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+    static ONEBIT_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+    static ONEBIT_INLINE Floats abs(Floats v) { return _mm512_abs_ps(v); }
+    static ONEBIT_INLINE float largest(Floats v) { return _mm512_reduce_max_ps(v); }
+    static ONEBIT_INLINE Bytes round(Floats v) { return _mm512_cvtps_epi32(v); }
+    static ONEBIT_INLINE Floats to_float(Bytes v) { return _mm512_cvtepi32_ps(v); }
+
+    // Groups of four floats: (v0 + v1, v0 - v1, v2 + v3, v2 - v3). A product with +-1 is exact, so fusing changes nothing.
+    static ONEBIT_INLINE Floats pair_sums(Floats v) {
+        return _mm512_fmadd_ps(v, _mm512_set4_ps(-1, 1, -1, 1), _mm512_permute_ps(v, 0xb1));
+    }
+    // (-v0, v1, -v1, v0)
+    static ONEBIT_INLINE Floats mirror_pairs(Floats v) {
+        return _mm512_mul_ps(_mm512_permute_ps(v, 0x14), _mm512_set4_ps(1, -1, 1, -1));
+    }
+    static ONEBIT_INLINE Floats third(Floats v) { return _mm512_permute_ps(v, 0xaa); }
+    static ONEBIT_INLINE Floats fourth(Floats v) { return _mm512_permute_ps(v, 0xff); }
+    // Of two registers: the sums of every group of four, (v0 + v1) + (v2 + v3), in any order.
+    static ONEBIT_INLINE Floats group_sums(Floats a, Floats b) {
+        const Floats pairs = add(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+        return add(pairs, _mm512_permute_ps(pairs, 0xb1));
+    }
+
+    // int32 to int8 with saturation; every lane: 4 of a, 4 of b, 4 of c, 4 of d
+    static ONEBIT_INLINE Bytes narrow(Bytes a, Bytes b, Bytes c, Bytes d) {
+        return _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+    }
+    // int32 to int8, in order
+    static ONEBIT_INLINE void store_int8(std::int8_t* p, Bytes v) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+    }
+    // Every half lane of eight bytes: negated, in reverse order
+    static ONEBIT_INLINE Bytes mirror8(Bytes v) {
+        const Bytes reverse = _mm512_broadcast_i32x4(_mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8));
+        return _mm512_shuffle_epi8(_mm512_sub_epi8(zero(), v), reverse);
+    }
+    static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) { return _mm512_unpacklo_epi64(a, b); }
+    static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) { return _mm512_unpackhi_epi64(a, b); }
+};
+
+}  // namespace
+}  // namespace onebit::gemm
