@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from onebit_model.assembly import network_from_checkpoint
 from onebit_model.checkpoint import Checkpoint, load_checkpoint
-from onebit_model.config import PRECISIONS
+from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
 from onebit_model.network import Conformer
@@ -74,7 +74,7 @@ def export_checkpoint(
         checkpoint_sha256=file_sha256(checkpoint_path),
         wer=wer or {},
     )
-    return Exported(export_network(network, path, description), fp32_bytes(network))
+    return Exported(export_network(network, path, description), fp32_bytes(checkpoint.config))
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -86,9 +86,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise ModelFileError(f"{path}: not a training checkpoint ({error})") from error
 
 
-def fp32_bytes(network: nn.Module) -> int:
-    """Size of the network's weights in float32, without those that only quantisation has."""
-    return sum(4 * p.numel() for name, p in network.named_parameters() if "log_scale" not in name)
+def fp32_bytes(config: ModelConfig) -> int:
+    """Size of the plain network's weights in float32: what compression is measured against."""
+    with torch.device("meta"):
+        return sum(4 * parameter.numel() for parameter in Conformer(config).parameters())
 
 
 def _pack_low_bit(name: str, layer: QuantLinear, bits: Sequence[int]) -> Tensors:

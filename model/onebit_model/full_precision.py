@@ -54,4 +54,4 @@ def full_precision_model(checkpoint_path: str | Path, chunk: int = 0) -> FullPre
         pieces = [Piece(token) for token in greedy_tokens(scores[0], int(frames[0]))]
         return text_of(words_from_tokens(pieces, vocabulary))
 
-    return FullPrecisionModel(torch.no_grad()(transcribe), fp32_bytes(network), file_sha256(checkpoint_path))
+    return FullPrecisionModel(torch.no_grad()(transcribe), fp32_bytes(checkpoint.config), file_sha256(checkpoint_path))

@@ -1,0 +1,126 @@
+"""From a file of the trainer to scores: `onebit export` and the full-precision control."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from onebit_model.checkpoint import Checkpoint, save_checkpoint, save_weights
+from onebit_model.config import ModelConfig
+from onebit_model.errors import ModelFileError
+from onebit_model.export import export_checkpoint, network_from_packed, read_checkpoint
+from onebit_model.full_precision import full_precision_model
+from onebit_model.network import Conformer
+from onebit_model.packed import read_packed
+from onebit_model.quantizers import quantise
+from onebit_model.results import read_results
+from onebit_model.tokenizer import train_tokenizer
+from onebit_service.cli import app
+
+SMALL = ModelConfig(
+    d_model=32, heads=2, blocks=2, feed_forward1=40, feed_forward2=48, average_after=1, vocabulary_size=40
+)
+SENTENCES = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs", "it's vexing"]
+OPTIONS = {"per_row": True, "scheme": "nested", "private_norms": True}
+
+
+def checkpoint(quantised: bool) -> Checkpoint:
+    torch.manual_seed(1)
+    network = Conformer(SMALL)
+    if quantised:
+        quantise(network, **OPTIONS)  # type: ignore[arg-type]
+    tokenizer = train_tokenizer(SENTENCES, SMALL.vocabulary_size)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    return Checkpoint(SMALL, state, tokenizer.model, 12, "tiny", OPTIONS if quantised else None, {})
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "quantised"])
+def checkpoint_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, checkpoint(request.param))
+    return path
+
+
+def test_export_of_a_checkpoint(checkpoint_path: Path, tmp_path: Path) -> None:
+    exported = export_checkpoint(checkpoint_path, tmp_path / "model", (1, 2, 4), {"1 bit": {"mine": 0.5}})
+    packed = read_packed(tmp_path / "model")
+    assert packed.config == SMALL
+    assert len(packed.vocabulary) == 40
+    assert packed.description.training["step"] == 12
+    assert packed.description.wer == {"1 bit": {"mine": 0.5}}
+    assert len(packed.description.checkpoint_sha256) == 64
+    assert exported.fp32_bytes == 4 * sum(p.numel() for p in Conformer(SMALL).parameters())
+    assert network_from_packed(tmp_path / "model", 2).config == SMALL
+
+
+def test_half_precision_weights_export_too(tmp_path: Path) -> None:
+    save_weights(tmp_path / "weights.pt", checkpoint(True))
+    assert export_checkpoint(tmp_path / "weights.pt", tmp_path / "model", (1,)).packed.bits == (1,)
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    with pytest.raises(ModelFileError, match=r"other\.pt: cannot be read"):
+        read_checkpoint(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelFileError, match=r"other\.pt: not a training checkpoint"):
+        read_checkpoint(path)
+    torch.save({"weights": torch.zeros(2)}, path)
+    with pytest.raises(ModelFileError, match=r"other\.pt: not a training checkpoint"):
+        read_checkpoint(path)
+
+
+def test_the_control_gives_text(checkpoint_path: Path) -> None:
+    model = full_precision_model(checkpoint_path)
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    text = model.transcribe(noise)
+    assert text == model.transcribe(noise)
+    assert set(text) <= set("abcdefghijklmnopqrstuvwxyz' ")
+    assert model.transcribe(noise[:0]) == ""
+    assert model.model_bytes > 4 * 32 * 32
+
+
+def test_commands(checkpoint_path: Path, tmp_path: Path) -> None:
+    """export, evaluate the control, compare it with itself."""
+    runner = CliRunner()
+    result = runner.invoke(app, ["export", str(checkpoint_path), str(tmp_path / "model"), "--bits", "1"])
+    assert result.exit_code == 0, result.output
+    assert "times as many" in result.output
+
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).standard_normal(8000) / 9, 16_000)
+    row = {"id": "a", "audio": "a.wav", "text": "it's a box", "duration": 0.5}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "control.json"
+    options = ["--set", str(tmp_path / "mine.jsonl"), "--checkpoint", str(checkpoint_path), "--json", str(out)]
+    result = runner.invoke(app, ["evaluate", *options])
+    assert result.exit_code == 0, result.output
+    assert "full precision" in result.output
+    assert read_results(out)[0].sets["mine"][0].reference == "it's a box"
+
+    result = runner.invoke(app, ["evaluate", "--compare", str(out), str(out), "--report", str(tmp_path / "report")])
+    assert result.exit_code == 0, result.output
+    assert "MAPSSWE" in result.output
+    assert (tmp_path / "report" / "comparison.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "none.pt", "out"], "none.pt: cannot be read"),
+        (["evaluate", "--model", "none"], "none: there is no model file here"),
+        (["evaluate", "--compare", "a.json", "b.json"], "a.json: cannot be read"),
+        (["evaluate", "--bits", "3"], "not a list out of 1, 2 and 4"),
+        (["evaluate", "--chunk", "7"], "'7' is not one of"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.replace("│", " ").split())
+    assert "Traceback" not in result.output
