@@ -9,7 +9,8 @@ from torch import Tensor
 
 from onebit_model.config import ModelConfig
 
-STATE_NAME = "state.pt"
+STATE_NAME = "state.pt"  # with the optimiser: to go on from
+WEIGHTS_NAME = "weights.pt"  # float16, of a finished stage
 FORMAT = "onebit-training"
 
 

@@ -100,14 +100,17 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that `onebit train` needs; paths are relative to the recipe's own folder."""
+    """One stage of training; paths are relative to the recipe's own folder.
+
+    `stage:NAME` as `start` or `teacher` is the result of an earlier stage, in the output folder beside this one.
+    """
 
     name: str
     data: DataConfig
     optimizer: OptimizerConfig
     seed: int = 1
     model: ModelConfig = field(default_factory=ModelConfig)
-    start: str = ""  # "" = random, a .safetensors encoder of Whisper, or a training checkpoint
+    start: str = ""  # "" = random, a .safetensors encoder of Whisper, a training checkpoint, or stage:NAME
     trainable: tuple[str, ...] = ("",)  # prefixes of parameter names
     chunks: tuple[int, ...] = (8, 16, 0)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -120,12 +123,26 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; raises RecipeError naming the file, the key and what is wrong with it."""
+    """Read a recipe of one stage; raises RecipeError naming the file, the key and what is wrong with it."""
+    return _build(Recipe, _read_table(path), str(path))
+
+
+def recipe_stages(path: Path) -> list[Path]:
+    """The stages that a recipe lists under `stages`, in order; a recipe without them is its own only stage."""
+    table = _read_table(path)
+    if "stages" not in table:
+        return [path]
+    stages = _convert(tuple[str, ...], table.pop("stages"), f"{path}: stages")
+    if table:
+        raise RecipeError(f"{path}: {sorted(table)[0]!r} beside stages; it belongs into one of the stages")
+    return [path.parent / stage for stage in stages]
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"recipe {path}: {error}") from error
-    return _build(Recipe, table, str(path))
 
 
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
 from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.batching import batches_from
-from onebit_model.checkpoint import STATE_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from onebit_model.checkpoint import STATE_NAME, WEIGHTS_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.corpora import Utterance, read_corpus, select
 from onebit_model.dev_scoring import dev_error_rates
 from onebit_model.feature_cache import (
@@ -28,12 +27,14 @@ from onebit_model.frontend import LogMel
 from onebit_model.network import SEGMENT, Conformer
 from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.quantizers import Precision, quantise
-from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe
+from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
 from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
 from onebit_model.sources import AudioSource, CachedSource, Source, output_frames
 from onebit_model.teachers import CachedTeacher, LiveTeacher, Teacher
 from onebit_model.tokenizer import Tokenizer, read_sentences, train_tokenizer
 from onebit_model.training_log import TrainingLog
+
+STAGE_PREFIX = "stage:"
 
 
 class Trainer:
@@ -52,6 +53,8 @@ class Trainer:
         self._build()
 
     def _path(self, name: str) -> Path:
+        if name.startswith(STAGE_PREFIX):
+            return self.output.parent / name.removeprefix(STAGE_PREFIX) / WEIGHTS_NAME
         return (self.root / name).resolve()
 
     def _read(self, sources: tuple[CorpusSource, ...]) -> list[Utterance]:
@@ -196,7 +199,7 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
             self.save()
-        save_weights(self.output / "weights.pt", self.checkpoint())
+        save_weights(self.output / WEIGHTS_NAME, self.checkpoint())
 
     def evaluate(self) -> dict[str, float]:
         """Word error rate on the dev set, full context, for every precision of the recipe."""
@@ -219,13 +222,14 @@ def _progress() -> Progress:
 
 
 def train(recipe_path: Path, output: Path, caches: Path | None = None, stop_at: int | None = None) -> Trainer:
-    """Follow a recipe: resume from `output` when it holds a state, else start."""
-    recipe = load_recipe(recipe_path)
-    trainer = Trainer(recipe, recipe_path.resolve().parent, output, caches or output / "caches")
-    trainer.run(stop_at)
+    """Follow a recipe, resuming where `output` holds a state; returns the last stage's trainer.
+
+    A recipe of several stages writes each into a folder of its own, `output`/STAGE; finished stages are passed over.
+    """
+    stages = recipe_stages(recipe_path)
+    for stage in stages:
+        folder = output / stage.stem if len(stages) > 1 else output
+        recipe = load_recipe(stage)
+        trainer = Trainer(recipe, stage.resolve().parent, folder, caches or output / "caches")
+        trainer.run(stop_at)
     return trainer
-
-
-def recipe_as_dict(recipe: Recipe) -> dict[str, object]:
-    """For the packed file's training summary."""
-    return asdict(recipe)

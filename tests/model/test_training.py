@@ -180,6 +180,16 @@ def test_a_live_teacher_sees_the_students_input(corpus: Path, tmp_path: Path) ->
     assert start.step == 4
 
 
+def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
+    write_recipe(corpus, "first", 2)
+    write_recipe(corpus, "second", 3, 'start = "stage:first"\n')
+    (corpus / "both.toml").write_text('stages = ["first.toml", "second.toml"]')
+    trainer = train(corpus / "both.toml", tmp_path)
+    assert trainer.step == 3
+    assert load_checkpoint(tmp_path / "first" / "weights.pt").step == 2
+    assert load_checkpoint(tmp_path / "second" / "weights.pt").recipe == "miniature"
+
+
 def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, "joint", 6, '---\n[quantize]\npasses = "joint"\nstochastic_share = 1.0\n')
     train(recipe, tmp_path)
