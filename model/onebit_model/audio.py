@@ -177,7 +177,9 @@ class Resampler:
     def __init__(self, sample_rate: int, tracks: int = 1) -> None:
         self._tracks = tracks
         self._stream = (
-            soxr.ResampleStream(sample_rate, SAMPLE_RATE, tracks, dtype="float32") if sample_rate != SAMPLE_RATE else None
+            soxr.ResampleStream(sample_rate, SAMPLE_RATE, tracks, dtype="float32")
+            if sample_rate != SAMPLE_RATE
+            else None
         )
 
     def push(self, block: Samples) -> Samples:

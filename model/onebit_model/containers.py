@@ -35,8 +35,8 @@ BLOCK_FRAMES = 4096
 PIPED_WAV_CODECS = {0x0001, 0x0003, 0x0006, 0x0007, 0x0002, 0x0011, 0xFFFE}
 WHOLE_FILE_MAGIC = (
     b"RF64", b"caff", b"riff", b"NIST", b"Crea", b" paf", b"fap ", b"PVF1", b"2BIT", b"FORM", b"RIFF", b"RIFX",
-    b"MATL", b"\xf0\x7e", b"\x01\x04", b"ALaw", b"Exte", b"\x64\xa3", b"\0\0\xa3\x64", b"\x64\xa3\x03\0", b"\0\0\x03\xe8",
-    b"\0\0\0\0\x01\0\0\0", b"\0\0\x03\xea",
+    b"MATL", b"\xf0\x7e", b"\x01\x04", b"ALaw", b"Exte", b"\x64\xa3", b"\0\0\xa3\x64",
+    b"\0\0\x03\xe8", b"\0\0\x03\xea", b"\0\0\0\0\x01\0\0\0",
 )  # fmt: skip
 
 Samples = npt.NDArray[np.float32]
@@ -243,7 +243,7 @@ class _Pump(threading.Thread):
         self._tail = b""
 
     def run(self) -> None:
-        with contextlib.suppress(BrokenPipeError), open(self._write_end, "wb", buffering=0) as sink:
+        with contextlib.suppress(BrokenPipeError), io.FileIO(self._write_end, "wb") as sink:
             try:
                 self._carry(sink)
             except BrokenPipeError:

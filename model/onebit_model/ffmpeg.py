@@ -70,9 +70,10 @@ class Ffmpeg:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={},
-                pass_fds=[file.fileno()], preexec_fn=self._limit,
+                pass_fds=[file.fileno()],
             )  # fmt: skip
             assert process.stdout is not None
+            self._limit(process.pid)
             clock = threading.Timer(self.maximum_seconds, process.kill)
             clock.start()
             try:
@@ -84,9 +85,13 @@ class Ffmpeg:
                 process.stdout.close()
                 process.wait()
 
-    def _limit(self) -> None:
-        """Runs in the child: limits that the kernel keeps, whatever ffmpeg does."""
+    def _limit(self, process: int) -> None:
+        """Limits that the kernel keeps, whatever ffmpeg does."""
         seconds = int(self.maximum_seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        for kind, limit in (
+            (resource.RLIMIT_CPU, seconds),
+            (resource.RLIMIT_AS, MEMORY_BYTES),
+            (resource.RLIMIT_FSIZE, 0),
+        ):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process, kind, (limit, limit))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,51 @@ def parse_bits(text: str) -> tuple[int, ...]:
     if not bits or not set(bits) <= {1, 2, 4}:
         raise typer.BadParameter(f"{text!r} is not a list out of 1, 2 and 4")
     return bits
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    model: Annotated[str | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+    default_bits: Annotated[int | None, typer.Option(help="Precision where a request names none.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate (PEM).")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
+) -> None:
+    """Serve over HTTP and WebSocket. Every other setting is a variable of the environment: docs/settings.md."""
+    with errors_for_people():
+        from onebit_service.commands import run_server
+
+        given = {
+            "host": host,
+            "port": port,
+            "model": model,
+            "default_bits": default_bits,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+        }
+        code = run_server(given)
+    raise typer.Exit(code)
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(help="Audio files; - is standard input.")],
+    bits: Annotated[int, typer.Option(help="Precision: 1, 2 or 4.")] = 4,
+    chunk: Annotated[ChunkChoice, typer.Option(help="What the network sees at once.")] = ChunkChoice.segment,
+    model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+) -> None:
+    """Print what is said in audio files, one segment a line, without a server."""
+    with errors_for_people():
+        from onebit_model.recognizer import Recognizer
+        from onebit_service.commands import open_source, transcribe_file
+
+        recognizer = Recognizer.load(model)
+        frames: dict[str, Literal[0, 8, 16]] = {"segment": 0, "8": 8, "16": 16}
+        for file in files:
+            with open_source(file) as source:
+                for text in transcribe_file(recognizer, source, bits, frames[chunk.value]):
+                    typer.echo(text if len(files) == 1 else f"{file}: {text}")
 
 
 @app.command()

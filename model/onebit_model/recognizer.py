@@ -1,0 +1,111 @@
+"""The loaded model, and speech of any length to words through it, one segment after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onebit_kernels import Engine, Model, Stream
+from onebit_model.assets import model_path
+from onebit_model.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
+from onebit_model.packed import PackedModel, read_packed
+from onebit_model.segmentation import AudioSegment, Segmenter
+
+Samples = npt.NDArray[np.float32]
+Chunk = Literal[0, 8, 16]
+WHOLE_SEGMENT: Chunk = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What was said in one segment. The times are those of its words, or of its audio where there are none."""
+
+    start_seconds: float
+    end_seconds: float
+    words: tuple[Word, ...] = ()
+    track: int = 0
+
+    @property
+    def text(self) -> str:
+        return text_of(self.words)
+
+    @property
+    def confidence(self) -> float:
+        return confidence_of(self.words)
+
+
+class Recognizer:
+    """One packed file in the layout of the kernels; engines of all its precisions share it."""
+
+    def __init__(self, packed: PackedModel, isa: str | None = None) -> None:
+        self.description = packed.description
+        self.path = packed.path
+        self.file_bytes = packed.file_bytes
+        self.bits = packed.bits
+        self.file_bytes_by_bits = {bits: packed.bytes_for(bits) for bits in packed.bits}
+        self._require = packed.require
+        tensors = {name: np.asarray(tensor) for name, tensor in packed.tensors.items()}
+        self.model = Model(packed.config.to_dict(), tensors, list(packed.bits), isa)
+
+    @staticmethod
+    def load(path: str | Path | None = None, isa: str | None = None) -> Recognizer:
+        """The chosen or the shipped file; raises ModelFileError."""
+        return Recognizer(read_packed(model_path(path)), isa)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.description.vocabulary
+
+    def require(self, bits: int) -> int:
+        """`bits`, or UnsupportedBitsError."""
+        return self._require(bits)
+
+    def engine(self, bits: int, exact: bool = False) -> Engine:
+        return Engine(self.model, self.require(bits), exact)
+
+    def segment(
+        self, tokens: Iterable[TimedToken], start_seconds: float, end_seconds: float, track: int = 0
+    ) -> Segment:
+        """Tokens counted from `start_seconds` to a segment with the times of its words."""
+        words = tuple(words_from_tokens(tokens, self.vocabulary, start_seconds))
+        if not words:
+            return Segment(start_seconds, end_seconds, (), track)
+        return Segment(words[0].start_seconds, min(words[-1].end_seconds, end_seconds), words, track)
+
+    def transcribe(self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT) -> list[Segment]:
+        """(samples,) float32 at 16 kHz, of any length."""
+        return list(self.transcribe_blocks([samples], self.engine(bits), chunk))
+
+    def transcribe_blocks(
+        self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT
+    ) -> Iterator[Segment]:
+        """Blocks of one track as they come; each segment as soon as it is known."""
+        segmenter = Segmenter()
+        for block in blocks:
+            yield from self.recognize(list(segmenter.push(block)), engine, chunk)
+        yield from self.recognize(list(segmenter.finish()), engine, chunk)
+
+    def recognize(self, pieces: Sequence[AudioSegment], engine: Engine, chunk: Chunk = WHOLE_SEGMENT) -> list[Segment]:
+        """Segments of any recordings, computed together; their company does not change what is heard in them."""
+        streams = [None if piece.is_silent else _fed_stream(engine, piece.samples, chunk) for piece in pieces]
+        working = [stream for stream in streams if stream is not None]
+        while working:
+            engine.step(working)
+            working = [stream for stream in working if not stream.done]
+        return [self._decoded(stream, piece) for stream, piece in zip(streams, pieces, strict=True)]
+
+    def _decoded(self, stream: Stream | None, piece: AudioSegment) -> Segment:
+        tokens = () if stream is None else stream.take().tokens
+        return self.segment(tokens, piece.start_seconds, piece.start_seconds + piece.seconds, piece.track)
+
+
+def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk) -> Stream:
+    stream = engine.open(chunk)
+    stream.feed(samples)
+    stream.finish()
+    return stream

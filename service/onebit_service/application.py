@@ -1,0 +1,43 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from onebit_service import health_routes, transcribe_route
+from onebit_service.error_answers import install_error_answers
+from onebit_service.logs import configure_logs
+from onebit_service.request_context import RequestContext
+from onebit_service.service import Service
+from onebit_service.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Raises ModelFileError and InvalidParameterError before anything listens."""
+    settings = settings or Settings()
+    configure_logs(settings)
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    app = FastAPI(
+        title="onebit",
+        version=version("onebit"),
+        summary="Speech recognition at 1, 2 and 4 bits per weight.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(health_routes.router)
+    app.include_router(transcribe_route.router)
+    install_error_answers(app)
+    app.add_middleware(RequestContext, service=service)
+    return app

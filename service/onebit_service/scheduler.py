@@ -1,0 +1,203 @@
+"""Who is computed next, and who is let in at all.
+
+Streams come before files: somebody is listening. An engine thread takes all streams of one precision that have a chunk
+ready, the longest waiting precision first; if there are none, segments of files, which are at most 30 s of audio and
+so hold a stream up for a fraction of a second at most. A stream stays with one thread (its state lives in that thread's
+engine); segments of files go to whichever is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+from onebit_model.live import Event, LiveOptions
+from onebit_model.recognizer import Recognizer
+from onebit_service.engine_thread import EngineThread, FileBatch, StreamBatch
+from onebit_service.errors import DrainingError, OverloadedError
+from onebit_service.fair_queue import FairQueue, Waiting
+from onebit_service.metrics import Metrics
+from onebit_service.settings import Settings
+from onebit_service.work import FileJob, FileRequest, StreamJob
+
+FILE_BATCH_SECONDS = 30.0
+STREAM_BATCH = 64
+
+
+class Scheduler:
+    def __init__(self, recognizer: Recognizer, settings: Settings, threads: int, metrics: Metrics) -> None:
+        self.recognizer = recognizer
+        self.metrics = metrics
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._files = FairQueue()
+        self._file_jobs: set[FileJob] = set()
+        self._stream_jobs: set[StreamJob] = set()
+        self._draining = False
+        self._stopped = False
+        self._lanes = [EngineThread(self, number) for number in range(threads)]
+        self._wakeups = [threading.Condition(self._lock) for _ in self._lanes]
+        self._ready: list[list[StreamJob]] = [[] for _ in self._lanes]
+        self._idle: set[int] = set()
+        metrics.queue_max.set(settings.max_files)
+        metrics.streams_max.set(settings.max_streams)
+
+    def start(self) -> None:
+        for lane in self._lanes:
+            lane.start()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for wakeup in self._wakeups:
+                wakeup.notify_all()
+        for lane in self._lanes:
+            lane.join()
+
+    # Admission
+
+    def begin_drain(self) -> None:
+        self._draining = True
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._file_jobs or self._stream_jobs)
+
+    @property
+    def engines_alive(self) -> bool:
+        return all(lane.is_alive() for lane in self._lanes)
+
+    def submit(self, request: FileRequest) -> FileJob:
+        """Lets a file in, or raises BusyError; `leave` must follow."""
+        self.recognizer.require(request.bits)
+        self._refuse_when_draining()
+        if len(self._file_jobs) >= self._settings.max_files:
+            raise OverloadedError(f"{len(self._file_jobs)} files are being transcribed already")
+        if (delay := self._oldest_wait()) > self._settings.queue_seconds:
+            raise OverloadedError(f"work has been waiting for {delay:.0f} s already", min(delay, 60.0))
+        job = FileJob(self, request, asyncio.get_running_loop())
+        self._file_jobs.add(job)
+        self.metrics.queue_depth.set(len(self._file_jobs))
+        return job
+
+    def leave(self, job: FileJob) -> None:
+        """The file is done with, one way or the other."""
+        self.forget(job)
+        self._file_jobs.discard(job)
+        self.metrics.queue_depth.set(len(self._file_jobs))
+
+    def open_stream(
+        self, bits: int, options: LiveOptions, deliver: Callable[[list[Event], BaseException | None], None]
+    ) -> StreamJob:
+        """Lets a stream in, or raises BusyError; `close_stream` must follow."""
+        self._refuse_when_draining()
+        if len(self._stream_jobs) >= self._settings.max_streams:
+            raise OverloadedError(f"{len(self._stream_jobs)} streams are open already", 5.0)
+        lanes = [job.lane for job in self._stream_jobs]
+        number = min(range(len(self._lanes)), key=lanes.count)
+        live = self._lanes[number].open_stream(bits, options)
+        job = StreamJob(live, bits, number, asyncio.get_running_loop(), deliver)
+        self._stream_jobs.add(job)
+        self.metrics.streams_active.set(len(self._stream_jobs))
+        return job
+
+    def close_stream(self, job: StreamJob) -> None:
+        with self._lock:
+            job.is_closed = True
+            if job.is_queued:
+                self._ready[job.lane].remove(job)
+                job.is_queued = False
+        self._stream_jobs.discard(job)
+        self.metrics.streams_active.set(len(self._stream_jobs))
+
+    def fail_all(self, error: BaseException) -> None:
+        """Ends everything that is running; each of them answers with `error`."""
+        for file_job in list(self._file_jobs):
+            file_job.fail(error)
+        for stream_job in list(self._stream_jobs):
+            stream_job.deliver([], error)
+
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            raise DrainingError("the server is shutting down", 5.0)
+
+    def _oldest_wait(self) -> float:
+        with self._lock:
+            starts = [job.waiting[0][2] for job in self._files.jobs()]
+        return time.monotonic() - min(starts) if starts else 0.0
+
+    # Work comes in
+
+    def enqueue(self, job: FileJob, waiting: Waiting) -> None:
+        with self._lock:
+            if not job.cancelled:
+                self._files.add(job, waiting)
+                self._wake_any()
+
+    def forget(self, job: FileJob) -> None:
+        with self._lock:
+            self._files.remove(job)
+
+    def look_at(self, job: StreamJob) -> None:
+        """Something was pushed to the stream: it may have become ready."""
+        with self._lock:
+            self._queue_if_ready(job)
+
+    def _queue_if_ready(self, job: StreamJob) -> None:
+        if not (job.is_queued or job.is_running or job.is_closed) and job.live.ready:
+            job.is_queued = True
+            job.ready_since = time.monotonic()
+            self._ready[job.lane].append(job)
+            self._wakeups[job.lane].notify()
+
+    def _wake_any(self) -> None:
+        if self._idle:
+            self._wakeups[next(iter(self._idle))].notify()
+
+    # Work goes out, on the engine threads
+
+    def next_batch(self, lane: int) -> StreamBatch | FileBatch | None:
+        """Waits for work; None when the scheduler stops."""
+        with self._lock:
+            while not self._stopped:
+                if self._ready[lane]:
+                    return self._take_streams(lane)
+                if self._files:
+                    return self._take_files()
+                self._idle.add(lane)
+                self._wakeups[lane].wait()
+                self._idle.discard(lane)
+        return None
+
+    def finished(self, batch: StreamBatch) -> None:
+        with self._lock:
+            for job in batch.jobs:
+                job.is_running = False
+                self._queue_if_ready(job)
+
+    def _take_streams(self, lane: int) -> StreamBatch:
+        ready = self._ready[lane]
+        bits = ready[0].bits
+        taken = [job for job in ready if job.bits == bits][:STREAM_BATCH]
+        now = time.monotonic()
+        for job in taken:
+            ready.remove(job)
+            job.is_queued, job.is_running = False, True
+            self.metrics.queue_wait.labels("stream").observe(now - job.ready_since)
+        return StreamBatch(bits, taken)
+
+    def _take_files(self) -> FileBatch:
+        taken = self._files.take(FILE_BATCH_SECONDS)
+        now = time.monotonic()
+        for job, (_, _, since) in taken:
+            job.started = True
+            self.metrics.queue_wait.labels("file").observe(now - since)
+        if self._files:
+            self._wake_any()
+        return FileBatch(taken[0][0].request, taken)

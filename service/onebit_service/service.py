@@ -1,0 +1,78 @@
+"""What one application holds: its settings, the loaded model, the scheduler and the figures about them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+
+import structlog
+
+from onebit_model.assets import model_path
+from onebit_model.ffmpeg import Ffmpeg
+from onebit_model.packed import PackedModel, read_packed
+from onebit_model.recognizer import Recognizer
+from onebit_service.errors import LoadingError
+from onebit_service.metrics import Metrics
+from onebit_service.scheduler import Scheduler
+from onebit_service.security import Keys, RateLimit
+from onebit_service.settings import Settings
+
+log = structlog.get_logger("onebit")
+
+
+class Service:
+    def __init__(self, settings: Settings) -> None:
+        """Raises ModelFileError or InvalidParameterError: what is wrong with the file or a setting is known at once."""
+        self.settings = settings
+        self.packed: PackedModel = read_packed(model_path(settings.model or None))
+        self.packed.require(settings.default_bits)
+        self.metrics = Metrics()
+        self.keys = Keys.load(settings)
+        self.rate_limit = RateLimit(settings.rate_limit)
+        self.ffmpeg = Ffmpeg.find(settings.ffmpeg, settings.ffmpeg_seconds)
+        self.decoders = ThreadPoolExecutor(settings.max_files, thread_name_prefix="decode")
+        self.failure: BaseException | None = None
+        self._scheduler: Scheduler | None = None
+        self._loader = threading.Thread(target=self._load, name="load", daemon=True)
+
+    def start(self) -> None:
+        self._loader.start()
+
+    def stop(self) -> None:
+        if self._loader.ident is not None:
+            self._loader.join()
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        self.decoders.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        if self._scheduler is None:
+            raise LoadingError("the model is still being loaded")
+        return self._scheduler
+
+    @property
+    def loaded(self) -> bool:
+        return self._scheduler is not None
+
+    def _load(self) -> None:
+        try:
+            recognizer = Recognizer(self.packed, self.settings.isa or None)
+            threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
+            scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)
+            scheduler.start()
+            self._describe(recognizer)
+            self._scheduler = scheduler
+            log.info("model_loaded", path=str(self.packed.path), bits=self.packed.bits, isa=recognizer.model.isa)
+        except BaseException as error:
+            log.exception("model_not_loaded")
+            self.failure = error
+
+    def _describe(self, recognizer: Recognizer) -> None:
+        for bits in recognizer.bits:
+            self.metrics.model_bytes.labels(str(bits)).set(recognizer.file_bytes_by_bits[bits])
+            self.metrics.model_resident_bytes.labels(str(bits)).set(recognizer.model.resident_bytes)
+        model = self.packed.description.checkpoint_sha256[:12]
+        self.metrics.build_info.info({"version": version("onebit"), "isa": recognizer.model.isa, "model": model})

@@ -1,0 +1,99 @@
+"""POST /transcribe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from onebit_model.audio import AudioOptions, Channel, PcmFormat
+from onebit_model.recognizer import Chunk
+from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
+from onebit_service.errors import InvalidParameterError
+from onebit_service.service import Service
+from onebit_service.transcription import FileTranscription, Transcript
+from onebit_service.uploads import audio_of, multipart_boundary
+from onebit_service.work import FileRequest
+
+router = APIRouter()
+
+CHUNKS: dict[str, Chunk] = {"8": 8, "16": 16, "segment": 0}
+BODY_SCHEMA: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                    "additionalProperties": False,
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+class TranscribeOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    bits: int | None = Field(None, description="Precision: 1, 2 or 4; the server's default where it is absent.")
+    format: Format = "json"
+    timestamps: Timestamps | None = Field(None, description="Detail of `segments`; all of it where it is absent.")
+    channel: str = Field("mix", pattern=r"^(mix|split|\d{1,2})$", description="mix, split, or a number from 0.")
+    chunk: Literal["8", "16", "segment"] = Field("segment", description="What the network sees at once.")
+    hotwords: list[str] = Field([], description="Comma-separated phrases to prefer; repeatable.")
+    beam: int = Field(1, ge=1, le=1, description="Width of the search; 1 is greedy.")
+
+
+def authorized_client(service: Service, request: Request) -> str:
+    client = service.keys.identify(request)
+    service.rate_limit.check(client)
+    return client
+
+
+def chosen_bits(service: Service, bits: int | None) -> int:
+    return service.packed.require(service.settings.default_bits if bits is None else bits)
+
+
+@router.post("/transcribe", openapi_extra=BODY_SCHEMA)
+async def transcribe(request: Request, options: Annotated[TranscribeOptions, Query()]) -> Response:
+    """Speech in, text out: a form with the part `file`, or the audio itself as body."""
+    service: Service = request.app.state.service
+    client = authorized_client(service, request)
+    bits = chosen_bits(service, options.bits)
+    request.state.bits = bits
+    if any(word.strip() for text in options.hotwords for word in text.split(",")):
+        raise InvalidParameterError("hotwords", "hotwords: phrases need a search with beam above 1")
+    audio = _audio_options(service, request, options)
+    file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk]), audio)
+    async for _ in file.segments(audio_of(request, service.settings), lambda: _gone(request)):
+        pass
+    return _response(file.transcript, options)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _audio_options(service: Service, request: Request, options: TranscribeOptions) -> AudioOptions:
+    content_type = request.headers.get("content-type", "")
+    channel: Channel = int(options.channel) if options.channel.isdigit() else options.channel  # type: ignore[assignment]
+    return AudioOptions(
+        pcm=PcmFormat.parse(content_type) if multipart_boundary(content_type) is None else None,
+        channel=channel,
+        maximum_seconds=service.settings.max_audio_seconds,
+        ffmpeg=service.ffmpeg,
+    )
+
+
+def _response(transcript: Transcript, options: TranscribeOptions) -> Response:
+    if options.format in MEDIA_TYPES:
+        return Response(text_answer(transcript, options.format), media_type=MEDIA_TYPES[options.format])
+    shape = verbose_answer if options.format == "verbose_json" else json_answer
+    return JSONResponse(shape(transcript, options.timestamps or "word"))

@@ -1,0 +1,129 @@
+"""One file from its bytes to its segments: received, decoded, segmented and computed at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from onebit_model.audio import AudioOptions, open_audio
+from onebit_model.byte_feed import ByteFeed
+from onebit_model.recognizer import Segment
+from onebit_model.segmentation import Segmenter
+from onebit_service.service import Service
+from onebit_service.work import FileJob, FileRequest
+
+log = structlog.get_logger("onebit.file")
+
+PROGRESS_SECONDS = 600.0
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to answer; not an error of anybody."""
+
+
+@dataclass
+class Transcript:
+    """The answer to one file, filled in as it goes."""
+
+    bits: int
+    tracks: int = 1
+    duration_seconds: float = 0.0
+    processing_seconds: float = 0.0
+    segments: list[Segment] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class FileTranscription:
+    def __init__(self, service: Service, request: FileRequest, audio: AudioOptions) -> None:
+        self.transcript = Transcript(request.bits)
+        self._service = service
+        self._audio = audio
+        self._job: FileJob = service.scheduler.submit(request)
+
+    async def segments(
+        self, body: AsyncIterator[bytes], gone: Callable[[], Awaitable[object]]
+    ) -> AsyncIterator[Segment]:
+        """Segments in order, as they are known. `gone` returns when the client has left, and is only asked at the end
+        of the body."""
+        loop = asyncio.get_running_loop()
+        room = asyncio.Event()
+        feed = ByteFeed(on_room=lambda: _call_on(loop, room.set))
+        upload = asyncio.create_task(self._carry(body, feed, room, gone))
+        decoding = loop.run_in_executor(self._service.decoders, contextvars.copy_context().run, self._decode, feed)
+        try:
+            async for segment in self._job.segments():
+                self.transcript.segments.append(segment)
+                yield segment
+            await decoding
+            self._account()
+        finally:
+            self._job.fail(ClientGoneError())
+            feed.abort(ClientGoneError())
+            upload.cancel()
+            with contextlib.suppress(BaseException):
+                await asyncio.shield(decoding)
+            with contextlib.suppress(BaseException):
+                await upload
+            self._service.scheduler.leave(self._job)
+
+    async def _carry(
+        self, body: AsyncIterator[bytes], feed: ByteFeed, room: asyncio.Event, gone: Callable[[], Awaitable[object]]
+    ) -> None:
+        try:
+            async for piece in body:
+                room.clear()
+                if not feed.offer(piece):
+                    await room.wait()
+            feed.close()
+            await gone()
+            raise ClientGoneError
+        except Exception as error:
+            self._job.fail(error)
+            feed.abort(error)
+
+    def _decode(self, feed: ByteFeed) -> None:
+        """On a thread of its own: it waits for the upload, and for the engines when they are behind."""
+        begin = time.thread_time()
+        try:
+            with open_audio(feed, self._audio) as audio:
+                segmenters = [Segmenter(track) for track in range(audio.tracks)]
+                self.transcript.tracks = audio.tracks
+                logged_seconds = 0.0
+                for block in audio.blocks():
+                    for segmenter, samples in zip(segmenters, block.T, strict=True):
+                        for segment in segmenter.push(samples):
+                            self._job.submit(segment)
+                    if audio.duration_seconds - logged_seconds >= PROGRESS_SECONDS:
+                        logged_seconds = audio.duration_seconds
+                        log.info("transcription_progress", audio_seconds=round(logged_seconds))
+                for segmenter in segmenters:
+                    for segment in segmenter.finish():
+                        self._job.submit(segment)
+                self.transcript.duration_seconds = audio.duration_seconds
+                self.transcript.warnings += audio.warnings
+            self._job.processing_seconds += time.thread_time() - begin
+            self._job.end()
+        except BaseException as error:
+            self._job.fail(error)
+
+    def _account(self) -> None:
+        transcript, metrics = self.transcript, self._service.metrics
+        transcript.processing_seconds = self._job.processing_seconds
+        transcript.segments.sort(key=lambda segment: (segment.start_seconds, segment.track))
+        bits = str(transcript.bits)
+        metrics.audio_seconds.labels(bits, "file").inc(transcript.duration_seconds)
+        metrics.processing_seconds.labels(bits, "file").inc(transcript.processing_seconds)
+        if transcript.duration_seconds:
+            factor = transcript.processing_seconds / transcript.duration_seconds
+            metrics.real_time_factor.labels(bits).observe(factor)
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)
