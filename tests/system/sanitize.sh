@@ -6,10 +6,9 @@ python=$PWD/${VENV:-.venv}/bin/python
 target=$PWD/build/sanitize
 
 rm -rf "$target"
-CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g" \
-  "$python" -m pip --quiet install --no-deps --no-build-isolation --target "$target/site" \
+"$python" -m pip --quiet install --no-deps --no-build-isolation --target "$target/site" \
   --config-settings build-dir="$target/build" --config-settings cmake.build-type=RelWithDebInfo \
-  --config-settings install.strip=false .
+  --config-settings install.strip=false --config-settings cmake.define.ONEBIT_SANITIZE=ON .
 
 # CPython itself leaks at exit by design, so leaks are not looked for.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$target/site"
