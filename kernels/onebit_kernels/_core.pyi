@@ -1,0 +1,110 @@
+"""Types of the native module (src/binding). Arrays are C-contiguous unless said otherwise."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+def isa_names() -> list[str]:
+    """Instruction sets that this machine can run, best first; the last is "generic"."""
+
+def log_mel(samples: FloatArray, isa: str = "") -> FloatArray:
+    """Log-mel of one segment: (samples,) float32 at 16 kHz -> (frames, 80), zero-padded to whole 40 ms frames."""
+
+def elementary(name: str, x: FloatArray, isa: str = "") -> FloatArray:
+    """The vectorised "exp", "log" or "erf" of the engine: (n,) -> (n, 1); for the tests of their error bounds."""
+
+class Model:
+    """Weights in the layout of the kernels; immutable, shareable between engines and threads.
+
+    `tensors` are those of the packed file, `config` is ModelConfig as a dictionary. ValueError names the tensor that is
+    missing or has another shape or type; `isa` None is the best of this machine.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, int],
+        tensors: Mapping[str, NDArray[Any]],
+        bits: Sequence[int],
+        isa: str | None = None,
+    ) -> None: ...
+    @property
+    def resident_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def bits(self) -> tuple[int, ...]: ...
+
+class Token:
+    """A token of the greedy search; `frame` and `frames` count output frames (40 ms) since the start of the segment."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def frame(self) -> int: ...
+    @property
+    def frames(self) -> int:
+        """Frames of which it was the best token, within the chunk in which it began."""
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of its posterior over these frames."""
+
+class Result:
+    @property
+    def tokens(self) -> list[Token]:
+        """New since the last take."""
+    @property
+    def frames(self) -> int:
+        """Output frames decoded since the start of the segment."""
+    @property
+    def trailing_blank_frames(self) -> int: ...
+    @property
+    def logits(self) -> FloatArray | None:
+        """New log-probabilities (frames, outputs) of a stream opened with keep_logits."""
+
+class Stream:
+    """One audio stream; `feed` may be called while an engine steps the stream in another thread."""
+
+    def feed(self, samples: FloatArray) -> None:
+        """Buffers (n,) float32 samples at 16 kHz; ValueError when finished, not finite, or a segment beyond 30 s."""
+    def finish(self) -> None:
+        """The segment ends here: what is left becomes ready."""
+    def reset(self) -> None:
+        """A new segment; forgets everything that was not taken."""
+    def take(self) -> Result: ...
+    @property
+    def ready(self) -> bool:
+        """A chunk is complete, or the segment is finished and not all computed."""
+    @property
+    def done(self) -> bool:
+        """Finished and everything computed."""
+    @property
+    def buffered_samples(self) -> int:
+        """Samples fed that are not part of a computed frame yet."""
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
+class Engine:
+    """Advances streams of one model at one precision; one engine per thread, streams may move between equal engines.
+
+    `exact`: integer products of int8 activations without rounded tables, and float32 memory of streams.
+    """
+
+    def __init__(self, model: Model, bits: int, exact: bool = False, threads: int = 1) -> None: ...
+    def open(self, chunk: int, keep_logits: bool = False) -> Stream:
+        """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s)."""
+    def step(self, streams: Sequence[Stream]) -> None:
+        """One chunk of every stream, without the interpreter lock; ValueError if one is not ready, foreign or doubled."""
+    def stage_seconds(self, clear: bool = False) -> dict[str, float]:
+        """Seconds of arithmetic by stage since the engine was made or last cleared."""
+    @property
+    def bits(self) -> int: ...
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def resident_bytes(self) -> int: ...

@@ -1,0 +1,142 @@
+// Streams and engines. The interpreter lock protects the streams; only `compute`, which owns what it reads, runs without it.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "../engine/engine.h"
+#include "arrays.h"
+#include "bindings.h"
+
+namespace nb = nanobind;
+
+namespace onebit {
+namespace {
+
+// An engine with the references that keep its streams alive during a step; the vectors keep their memory.
+class BoundEngine {
+public:
+    BoundEngine(std::shared_ptr<Model> model, int bits, bool exact, int threads) : engine_(std::move(model), bits, exact) {
+        if (threads != 1) throw std::invalid_argument("threads must be 1");
+    }
+
+    void step(const nb::sequence& streams) {
+        if (stepping_) throw std::runtime_error("this engine is stepping already: use one engine per thread");
+        try {
+            hold(streams);
+            engine_.begin(pointers_);
+        } catch (...) {
+            release();
+            throw;
+        }
+        stepping_ = true;
+        {
+            const nb::gil_scoped_release without_lock;
+            engine_.compute();
+        }
+        engine_.end();
+        stepping_ = false;
+        release();
+    }
+
+    Engine& engine() { return engine_; }
+
+private:
+    void hold(const nb::sequence& streams) {
+        for (const nb::handle item : streams) {
+            pointers_.push_back(nb::cast<Stream*>(item));
+            held_.push_back(nb::borrow(item));
+        }
+    }
+
+    void release() {
+        held_.clear();
+        pointers_.clear();
+    }
+
+    Engine engine_;
+    std::vector<nb::object> held_;
+    std::vector<Stream*> pointers_;
+    bool stepping_ = false;
+};
+
+nb::dict stage_seconds(BoundEngine& bound, bool clear) {
+    nb::dict seconds;
+    StageClock& clock = bound.engine().clock();
+    for (std::size_t i = 0; i < kStages; ++i) seconds[kStageNames[i]] = clock.seconds()[i];
+    if (clear) clock.clear();
+    return seconds;
+}
+
+// What Python sees of a Result: the logits as an array.
+struct BoundResult {
+    std::vector<Token> tokens;
+    int frames;
+    int trailing_blank_frames;
+    nb::object logits;
+};
+
+BoundResult take(Stream& stream) {
+    Result result = stream.take();
+    const auto outputs = static_cast<std::size_t>(stream.model().config.outputs());
+    nb::object logits = stream.keeps_logits() ? matrix_array(std::move(result.logits), outputs) : nb::none();
+    return {std::move(result.tokens), result.frames, result.trailing_blank_frames, std::move(logits)};
+}
+
+void feed(Stream& stream, const Samples& array) {
+    const FloatVector samples(array);
+    stream.feed({samples.data(), samples.size()});
+}
+
+void bind_results(nb::module_& module) {
+    nb::class_<Token>(module, "Token")
+        .def_ro("id", &Token::id)
+        .def_ro("frame", &Token::frame)
+        .def_ro("frames", &Token::frames)
+        .def_ro("confidence", &Token::confidence)
+        .def("__repr__", [](const Token& token) {
+            return nb::str("Token(id={}, frame={}, frames={}, confidence={:.3f})")
+                .format(token.id, token.frame, token.frames, token.confidence);
+        });
+    nb::class_<BoundResult>(module, "Result")
+        .def_ro("tokens", &BoundResult::tokens)
+        .def_ro("frames", &BoundResult::frames)
+        .def_ro("trailing_blank_frames", &BoundResult::trailing_blank_frames)
+        .def_ro("logits", &BoundResult::logits);
+}
+
+void bind_stream(nb::module_& module) {
+    nb::class_<Stream>(module, "Stream")
+        .def("feed", &feed, nb::arg("samples"))
+        .def("finish", &Stream::finish)
+        .def("reset", &Stream::reset)
+        .def("take", &take)
+        .def_prop_ro("ready", &Stream::ready)
+        .def_prop_ro("done", &Stream::done)
+        .def_prop_ro("buffered_samples", &Stream::buffered_samples)
+        .def_prop_ro("chunk", &Stream::chunk)
+        .def_prop_ro("resident_bytes", &Stream::resident_bytes);
+}
+
+std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits) {
+    return bound.engine().open({.chunk = chunk, .keep_logits = keep_logits});
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& module) {
+    bind_results(module);
+    bind_stream(module);
+    nb::class_<BoundEngine>(module, "Engine")
+        .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"), nb::arg("exact") = false,
+             nb::arg("threads") = 1)
+        .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false)
+        .def("step", &BoundEngine::step, nb::arg("streams"))
+        .def("stage_seconds", &stage_seconds, nb::arg("clear") = false)
+        .def_prop_ro("bits", [](BoundEngine& bound) { return bound.engine().bits(); })
+        .def_prop_ro("exact", [](BoundEngine& bound) { return bound.engine().exact(); })
+        .def_prop_ro("resident_bytes", [](BoundEngine& bound) { return bound.engine().resident_bytes(); });
+}
+
+}  // namespace onebit

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace onebit {
+
+void bind_operations(nanobind::module_& module);
+void bind_model(nanobind::module_& module);
+void bind_engine(nanobind::module_& module);
+
+}  // namespace onebit

@@ -1,0 +1,32 @@
+// Greedy CTC search: the best token of every frame, repetitions collapsed, blanks removed.
+#pragma once
+
+#include <vector>
+
+namespace onebit {
+
+inline constexpr int kBlank = 0;
+
+struct Token {
+    int id;
+    int frame;   // the first one, since the start of the segment
+    int frames;  // how many it was the best of, within the chunk in which it began
+    float confidence;  // geometric mean of its posterior over these frames
+};
+
+// Survives chunks: a token that goes on into the next chunk is reported once.
+class CtcSearch {
+public:
+    // log_probabilities: (frames, outputs), rows `stride` apart; appends to `tokens`.
+    void advance(const float* log_probabilities, int frames, int outputs, int stride, std::vector<Token>& tokens);
+
+    int frames() const { return frame_; }
+    int trailing_blank_frames() const { return trailing_blank_frames_; }
+
+private:
+    int previous_ = kBlank;
+    int frame_ = 0;
+    int trailing_blank_frames_ = 0;
+};
+
+}  // namespace onebit

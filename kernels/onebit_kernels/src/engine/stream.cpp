@@ -1,0 +1,148 @@
+#include "stream.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace onebit {
+namespace {
+
+constexpr float kLargestSample = 1e6f;  // whatever the caller's full scale is; squares and sums stay far from infinity
+constexpr std::size_t kHalfWindow = kWindowSamples / 2;
+
+const CacheOperations& cache_of(const Model& model, bool exact) {
+    return exact ? model.operations->float_cache : model.operations->half_cache;
+}
+
+void check_samples(std::span<const float> samples) {
+    float largest = 0.0f;
+    bool comparable = true;
+    for (const float sample : samples) {
+        const float magnitude = std::fabs(sample);
+        largest = std::max(largest, magnitude);
+        comparable &= magnitude == magnitude;
+    }
+    if (!comparable || largest > kLargestSample)
+        throw std::invalid_argument("samples must be finite numbers; full scale is -1 to 1");
+}
+
+template <class T>
+std::size_t bytes_of(const std::vector<T>& values) {
+    return values.capacity() * sizeof(T);
+}
+
+}  // namespace
+
+Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamOptions options)
+    : model_(std::move(model)), bits_(bits), exact_(exact), options_(options), state_(*model_, cache_of(*model_, exact), options.chunk) {}
+
+void Stream::feed(std::span<const float> samples) {
+    if (finished_) throw std::invalid_argument("the segment is finished: reset the stream before feeding it again");
+    const std::size_t longest = static_cast<std::size_t>(model_->config.max_positions) * kStemFrameSamples;
+    if (options_.chunk == kSegmentChunk && total_samples_ + samples.size() > longest)
+        throw std::invalid_argument("a segment holds at most " + std::to_string(longest) + " samples");
+    check_samples(samples);
+    samples_.insert(samples_.end(), samples.begin(), samples.end());
+    total_samples_ += samples.size();
+}
+
+void Stream::finish() { finished_ = true; }
+
+void Stream::reset() {
+    if (stepping_) throw std::invalid_argument("an engine is computing this stream");
+    state_.reset();
+    samples_.clear();
+    total_samples_ = 0;
+    computed_stem_frames_ = 0;
+    finished_ = false;
+    pending_ = Result();
+}
+
+std::size_t Stream::buffered_samples() const {
+    const std::size_t used = static_cast<std::size_t>(computed_stem_frames_) * kStemFrameSamples;
+    return total_samples_ > used ? total_samples_ - used : 0;
+}
+
+Result Stream::take() {
+    Result result = pending_;
+    pending_.tokens.clear();
+    pending_.logits.clear();
+    return result;
+}
+
+// Zero-padded to whole output frames.
+int Stream::segment_stem_frames() const {
+    return static_cast<int>((total_samples_ + kOutputFrameSamples - 1) / kOutputFrameSamples) * kAverage;
+}
+
+// Stem frame j sees mel frames up to 2j + 2, whose window ends 200 samples behind its centre.
+int Stream::available_stem_frames() const {
+    if (finished_) return segment_stem_frames() - computed_stem_frames_;
+    if (total_samples_ < kHalfWindow) return 0;
+    return static_cast<int>((total_samples_ - kHalfWindow) / kStemFrameSamples) - computed_stem_frames_;
+}
+
+int Stream::next_stem_frames() const {
+    const int available = available_stem_frames();
+    if (options_.chunk == kSegmentChunk) return finished_ ? available : 0;
+    const int whole = options_.chunk * kStemFramesPerUnit;
+    return available >= whole ? whole : finished_ ? available : 0;
+}
+
+// Every step but the last leaves the two mel frames around its end computed.
+int Stream::next_mel_frame() const {
+    return computed_stem_frames_ == 0 ? 0 : kMelFramesPerStemFrame * computed_stem_frames_ + 1;
+}
+
+Stream::Step Stream::next_step() const {
+    Step step;
+    step.stem_frames = next_stem_frames();
+    if (step.stem_frames <= 0) return {};
+    const int end = computed_stem_frames_ + step.stem_frames;
+    step.last = finished_ && end == segment_stem_frames();
+    step.mel_frames = kMelFramesPerStemFrame * end + (step.last ? 0 : 1) - next_mel_frame();
+    step.samples = static_cast<std::size_t>(step.mel_frames - 1) * kHopSamples + kWindowSamples;
+    return step;
+}
+
+void Stream::begin_step(const Step& step, float* samples) {
+    const int first_frame = next_mel_frame();
+    const std::size_t lead = first_frame == 0 ? kHalfWindow : 0;  // zeros before the segment
+    const std::size_t present = std::min(step.samples - lead, samples_.size());
+    std::fill_n(samples, lead, 0.0f);
+    std::copy_n(samples_.data(), present, samples + lead);
+    std::fill(samples + lead + present, samples + step.samples, 0.0f);
+
+    const std::size_t used = static_cast<std::size_t>(step.mel_frames) * kHopSamples - lead;
+    if (step.last) {
+        samples_ = std::vector<float>();
+    } else {
+        samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(std::min(used, samples_.size())));
+    }
+    computed_stem_frames_ += step.stem_frames;
+    stepping_ = true;
+
+    const std::size_t frames = static_cast<std::size_t>(step.stem_frames) / kAverage;
+    fresh_.tokens.reserve(frames);
+    if (options_.keep_logits) fresh_.logits.reserve(frames * model_->config.outputs());
+}
+
+void Stream::end_step() {
+    pending_.tokens.insert(pending_.tokens.end(), fresh_.tokens.begin(), fresh_.tokens.end());
+    pending_.logits.insert(pending_.logits.end(), fresh_.logits.begin(), fresh_.logits.end());
+    pending_.frames = state_.search.frames();
+    pending_.trailing_blank_frames = state_.search.trailing_blank_frames();
+    fresh_.tokens.clear();
+    fresh_.logits.clear();
+    stepping_ = false;
+}
+
+std::size_t Stream::resident_bytes() const {
+    std::size_t bytes = sizeof(Stream) + bytes_of(samples_) + bytes_of(state_.stem.mel) + bytes_of(state_.stem.hidden) +
+                        bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) + bytes_of(pending_.tokens) + bytes_of(pending_.logits);
+    for (const BlockState& block : state_.blocks) bytes += bytes_of(block.keys_values) + bytes_of(block.convolution);
+    return bytes;
+}
+
+}  // namespace onebit

@@ -1,0 +1,48 @@
+#include "stream_state.h"
+
+#include <algorithm>
+
+namespace onebit {
+
+StreamState::StreamState(const Model& model, const CacheOperations& cache, int chunk) : model_(&model), cache_(&cache) {
+    const ModelConfig& config = model.config;
+    stem.mel.resize(2 * static_cast<std::size_t>(config.mel_bins));
+    stem.hidden.resize(config.d_model);
+    if (chunk == kSegmentChunk) return;
+    blocks.resize(config.blocks);
+    for (int i = 0; i < config.blocks; ++i) {
+        const int stem_frames = chunk * kStemFramesPerUnit;
+        blocks[i].capacity = i < config.average_after ? stem_frames : stem_frames / kAverage;
+        blocks[i].keys_values.resize(config.left_chunks * slot_bytes(blocks[i]));
+        blocks[i].convolution.resize((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
+    }
+}
+
+void StreamState::reset() {
+    std::ranges::fill(stem.mel, 0.0f);
+    std::ranges::fill(stem.hidden, 0.0f);
+    for (BlockState& block : blocks) std::ranges::fill(block.convolution, std::byte{0});
+    search = CtcSearch();
+    stem_frames = 0;
+    chunks = 0;
+}
+
+std::size_t StreamState::block_elements(const BlockState& block) const {
+    return static_cast<std::size_t>(block.capacity) * model_->config.d_model;
+}
+
+std::size_t StreamState::slot_bytes(const BlockState& block) const {
+    return 2 * block_elements(block) * cache_->element_bytes;
+}
+
+KeyBlock StreamState::key_block(const BlockState& block, int age) const {
+    const int place = (chunks - age) % model_->config.left_chunks;
+    const std::byte* keys = block.keys_values.data() + place * slot_bytes(block);
+    return {keys, keys + slot_bytes(block) / 2, block.capacity, block.capacity};
+}
+
+std::byte* StreamState::slot(BlockState& block, int chunk) const {
+    return block.keys_values.data() + chunk % model_->config.left_chunks * slot_bytes(block);
+}
+
+}  // namespace onebit

@@ -1,0 +1,70 @@
+#include "model_config.h"
+
+#include <stdexcept>
+#include <utility>
+
+namespace onebit {
+namespace {
+
+constexpr int kVectorQuantum = 16;    // the widest vector: heads and feed-forward layers are whole vectors
+constexpr int kPositionQuantum = 32;  // sines and cosines are halves of a row
+
+struct Field {
+    const char* name;
+    int ModelConfig::*member;
+};
+
+constexpr Field kFields[] = {
+    {"mel_bins", &ModelConfig::mel_bins},
+    {"d_model", &ModelConfig::d_model},
+    {"heads", &ModelConfig::heads},
+    {"blocks", &ModelConfig::blocks},
+    {"feed_forward1", &ModelConfig::feed_forward1},
+    {"feed_forward2", &ModelConfig::feed_forward2},
+    {"convolution_kernel", &ModelConfig::convolution_kernel},
+    {"average_after", &ModelConfig::average_after},
+    {"vocabulary_size", &ModelConfig::vocabulary_size},
+    {"left_chunks", &ModelConfig::left_chunks},
+    {"max_positions", &ModelConfig::max_positions},
+};
+
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("model config: " + what); }
+
+void require_multiple(const char* name, int value, int quantum) {
+    if (value % quantum) refuse(std::string(name) + " " + std::to_string(value) + " is not a multiple of " + std::to_string(quantum));
+}
+
+void check(const ModelConfig& config) {
+    require_multiple("d_model", config.d_model, kPositionQuantum);
+    require_multiple("d_model", config.d_model, config.heads);
+    require_multiple("d_model / heads", config.head_dim(), kVectorQuantum);
+    require_multiple("feed_forward1", config.feed_forward1, kVectorQuantum);
+    require_multiple("feed_forward2", config.feed_forward2, kVectorQuantum);
+    require_multiple("max_positions", config.max_positions, 2);
+    if (config.average_after > config.blocks) refuse("average_after exceeds blocks");
+}
+
+}  // namespace
+
+ModelConfig config_from(const std::map<std::string, int>& values) {
+    constexpr int kLargest = 1 << 16;
+    ModelConfig config{};
+    for (const Field& field : kFields) {
+        const auto found = values.find(field.name);
+        if (found == values.end()) refuse(std::string(field.name) + " is missing");
+        if (found->second < 1 || found->second > kLargest)
+            refuse(std::string(field.name) + " " + std::to_string(found->second) + " is out of range");
+        config.*field.member = found->second;
+    }
+    if (values.size() != std::size(kFields)) {
+        for (const auto& [name, value] : values) {
+            bool known = false;
+            for (const Field& field : kFields) known = known || name == field.name;
+            if (!known) refuse(name + " is unknown");
+        }
+    }
+    check(config);
+    return config;
+}
+
+}  // namespace onebit

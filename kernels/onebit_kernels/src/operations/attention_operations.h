@@ -1,0 +1,175 @@
+// Attention of a few queries over blocks of keys and values, for any vector_<isa>.h. Contracts: operations.h.
+#pragma once
+
+#include <cstddef>
+
+#include "operations.h"
+
+namespace onebit {
+namespace {
+
+// Transposes: one frame's head becomes one column of the block. A strip of kLanes frames is gathered first, so that
+// conversion and stores are whole vectors.
+template <class Element>
+void pack_keys(const float* k, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* block) {
+    Element* keys = static_cast<Element*>(block);
+    for (int t = 0; t < capacity; t += kLanes) {
+        const int present = rows - t < kLanes ? rows - t : kLanes;
+        for (int d = 0; d < shape.dim(); ++d) {
+            float column[kLanes] = {};
+            for (int lane = 0; lane < present; ++lane) column[lane] = k[(t + lane) * stride + d];
+            store(keys + static_cast<std::ptrdiff_t>(d) * capacity + t, load(column));
+        }
+    }
+}
+
+template <class Element>
+void pack_values(const float* v, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* block) {
+    Element* values = static_cast<Element*>(block);
+    for (int h = 0; h < shape.heads; ++h) {
+        for (int t = 0; t < capacity; ++t, values += shape.head_dim) {
+            const float* row = v + t * stride + h * shape.head_dim;
+            for (int d = 0; d < shape.head_dim; d += kLanes) store(values + d, t < rows ? load(row + d) : splat(0.0f));
+        }
+    }
+}
+
+// scores[r, t .. t + kVectors * kLanes) of one block and one head.
+template <class Element, int kVectors>
+ONEBIT_INLINE void score_tile(const float* queries, int head_dim, const Element* keys, int capacity, float* scores,
+                              std::ptrdiff_t score_stride) {
+    Floats total[kTileRows][kVectors];
+    for (auto& row : total)
+        for (Floats& value : row) value = splat(0.0f);
+    for (int d = 0; d < head_dim; ++d, keys += capacity) {
+        Floats key[kVectors];
+        for (int v = 0; v < kVectors; ++v) key[v] = load(keys + v * kLanes);
+        for (int r = 0; r < kTileRows; ++r)
+            for (int v = 0; v < kVectors; ++v) total[r][v] = fused(splat(queries[r * head_dim + d]), key[v], total[r][v]);
+    }
+    for (int r = 0; r < kTileRows; ++r)
+        for (int v = 0; v < kVectors; ++v) store(scores + r * score_stride + v * kLanes, total[r][v]);
+}
+
+template <class Element>
+ONEBIT_INLINE void score_block(const float* queries, int head_dim, const Element* keys, const KeyBlock& block,
+                               float* scores, std::ptrdiff_t score_stride) {
+    constexpr float kMasked = -1e30f;
+    int t = 0;
+    for (; t + 2 * kLanes <= block.capacity; t += 2 * kLanes)
+        score_tile<Element, 2>(queries, head_dim, keys + t, block.capacity, scores + t, score_stride);
+    if (t < block.capacity) score_tile<Element, 1>(queries, head_dim, keys + t, block.capacity, scores + t, score_stride);
+    for (int r = 0; r < kTileRows; ++r)
+        for (t = block.frames; t < block.capacity; ++t) scores[r * score_stride + t] = kMasked;
+}
+
+// scores become e^(score - highest); returns 1 / their sum. Masked scores become 1e-38 of the highest: nothing.
+ONEBIT_INLINE float soften(float* scores, int count) {
+    Floats top = load(scores);
+    for (int t = kLanes; t < count; t += kLanes) top = maximum(top, load(scores + t));
+    const Floats highest = splat(largest(top));
+    Floats total = splat(0.0f);
+    for (int t = 0; t < count; t += kLanes) {
+        const Floats weight = exponential(load(scores + t) - highest);
+        store(scores + t, weight);
+        total = total + weight;
+    }
+    return 1.0f / sum(total);
+}
+
+// kVectors vectors of the head's output for all rows of the tile, over all blocks.
+template <class Element, int kVectors>
+ONEBIT_INLINE void mix_tile(const AttentionCall& call, int head, int d, const float* weights,
+                            std::ptrdiff_t weight_stride, Floats (&total)[kTileRows][kVectors]) {
+    for (auto& row : total)
+        for (Floats& value : row) value = splat(0.0f);
+    for (int b = 0; b < call.block_count; ++b) {
+        const KeyBlock& block = call.blocks[b];
+        const Element* values = static_cast<const Element*>(block.values) + static_cast<std::ptrdiff_t>(head) * block.capacity * call.shape.head_dim + d;
+        for (int t = 0; t < block.frames; ++t, values += call.shape.head_dim) {
+            Floats value[kVectors];
+            for (int v = 0; v < kVectors; ++v) value[v] = load(values + v * kLanes);
+            for (int r = 0; r < kTileRows; ++r)
+                for (int v = 0; v < kVectors; ++v)
+                    total[r][v] = fused(splat(weights[r * weight_stride + t]), value[v], total[r][v]);
+        }
+        weights += block.capacity;
+    }
+}
+
+template <class Element, int kVectors>
+ONEBIT_INLINE void mix(const AttentionCall& call, int head, int first_row, int rows, const float* weights,
+                       std::ptrdiff_t weight_stride, const float* inverse_sums) {
+    const HeadShape& shape = call.shape;
+    for (int d = 0; d < shape.head_dim; d += kVectors * kLanes) {
+        Floats total[kTileRows][kVectors];
+        mix_tile<Element, kVectors>(call, head, d, weights, weight_stride, total);
+        for (int r = 0; r < rows; ++r) {
+            float* out = call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
+            for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[r][v] * splat(inverse_sums[r]));
+        }
+    }
+}
+
+// One head, up to kTileRows queries from first_row on; absent rows are computed as zeros, so that every row takes the same path.
+template <class Element>
+ONEBIT_INLINE void attend_tile(const AttentionCall& call, int head, int first_row, int rows, int padded_keys) {
+    const int head_dim = call.shape.head_dim;
+    float* queries = call.scratch;
+    float* scores = call.scratch + kTileRows * head_dim;
+    for (int r = 0; r < kTileRows; ++r) {
+        const float* from = call.queries + (first_row + (r < rows ? r : 0)) * call.stride + head * head_dim;
+        for (int d = 0; d < head_dim; d += kLanes) store(queries + r * head_dim + d, load(from + d) * splat(call.scale));
+    }
+    int at = 0;
+    for (int b = 0; b < call.block_count; ++b) {
+        const KeyBlock& block = call.blocks[b];
+        const Element* keys = static_cast<const Element*>(block.keys) + static_cast<std::ptrdiff_t>(head) * head_dim * block.capacity;
+        score_block(queries, head_dim, keys, block, scores + at, padded_keys);
+        at += block.capacity;
+    }
+    float inverse_sums[kTileRows];
+    for (int r = 0; r < kTileRows; ++r) inverse_sums[r] = soften(scores + static_cast<std::ptrdiff_t>(r) * padded_keys, padded_keys);
+    if (head_dim % (2 * kLanes) == 0) {
+        mix<Element, 2>(call, head, first_row, rows, scores, padded_keys, inverse_sums);
+    } else {
+        mix<Element, 1>(call, head, first_row, rows, scores, padded_keys, inverse_sums);
+    }
+}
+
+template <class Element>
+void attend(const AttentionCall& call) {
+    int padded_keys = 0;
+    for (int b = 0; b < call.block_count; ++b) padded_keys += call.blocks[b].capacity;
+    for (int head = 0; head < call.shape.heads; ++head) {
+        for (int row = 0; row < call.rows; row += kTileRows) {
+            const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
+            attend_tile<Element>(call, head, row, rows, padded_keys);
+        }
+    }
+}
+
+template <class Element>
+void write_cache(const float* from, void* to, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += kLanes) store(static_cast<Element*>(to) + i, load(from + i));
+}
+
+template <class Element>
+void read_cache(const void* from, float* to, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += kLanes) store(to + i, load(static_cast<const Element*>(from) + i));
+}
+
+template <class Element>
+constexpr CacheOperations cache_operations() {
+    return {
+        .element_bytes = sizeof(Element),
+        .pack_keys = pack_keys<Element>,
+        .pack_values = pack_values<Element>,
+        .attend = attend<Element>,
+        .write = write_cache<Element>,
+        .read = read_cache<Element>,
+    };
+}
+
+}  // namespace
+}  // namespace onebit

@@ -1,0 +1,24 @@
+#include "operations.h"
+
+namespace onebit {
+
+extern const Operations operations_generic;
+#if defined(__x86_64__)
+extern const Operations operations_avx2;
+extern const Operations operations_avx512;
+#elif defined(__aarch64__)
+extern const Operations operations_neon;
+#endif
+
+const Operations& operations_for(std::string_view isa) {
+#if defined(__x86_64__)
+    if (isa.starts_with("avx512")) return operations_avx512;
+    const bool fused = __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (isa.starts_with("avx") && fused) return operations_avx2;
+#elif defined(__aarch64__)
+    if (isa.starts_with("neon")) return operations_neon;
+#endif
+    return operations_generic;
+}
+
+}  // namespace onebit

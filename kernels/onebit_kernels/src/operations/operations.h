@@ -1,0 +1,114 @@
+// Everything of the encoder that is not a matrix product, as one table of functions per instruction set.
+//
+// Arrays are float32, row-major, without padding between rows. `dim` and all widths are multiples of 16.
+// Each row of a result depends on its own rows of the input only, bit for bit.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "half.h"
+
+namespace onebit {
+
+struct LogMelView;
+
+// Keys and values of up to `capacity` frames (a multiple of 16) in the order in which attention reads them:
+//   keys[(h * head_dim + d) * capacity + t]      values[(h * capacity + t) * head_dim + d]      t < frames are valid
+// Elements are those of the cache that the block belongs to: float16 or float32.
+struct KeyBlock {
+    const void* keys;
+    const void* values;
+    int frames;
+    int capacity;
+};
+
+struct HeadShape {
+    int heads;
+    int head_dim;
+    int dim() const { return heads * head_dim; }
+};
+
+// out[r, h, :] = sum over t of softmax over t of (queries[r, h, :] . key[t, h, :]) * scale, times value[t, h, :]
+// `out` may be `queries` when the stride is heads * head_dim.
+struct AttentionCall {
+    const float* queries;  // row r at queries + r * stride
+    std::ptrdiff_t stride;
+    int rows;
+    float scale;
+    HeadShape shape;
+    const KeyBlock* blocks;
+    int block_count;
+    float* out;      // (rows, heads * head_dim)
+    float* scratch;  // attention_scratch(...) floats
+};
+
+inline constexpr int kWidestTileRows = 8;
+
+// Floats of scratch for `padded_keys`, the sum of the capacities of all blocks.
+constexpr std::size_t attention_scratch(int head_dim, int padded_keys) {
+    return static_cast<std::size_t>(kWidestTileRows) * (head_dim + padded_keys);
+}
+
+struct DepthwiseWeights {
+    const float* weight;  // (taps, dim), oldest first
+    const float* bias;    // (dim)
+    int taps;
+    int dim;
+};
+
+// How streams remember: keys and values of attention, and the last inputs of the depthwise convolution.
+struct CacheOperations {
+    std::size_t element_bytes;
+
+    // Rows k[t * stride + h * head_dim + d] into a block; frames from `rows` to `capacity` become 0.
+    void (*pack_keys)(const float* k, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* keys);
+    void (*pack_values)(const float* v, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* values);
+    void (*attend)(const AttentionCall& call);
+
+    void (*write)(const float* from, void* to, std::size_t count);  // count: a multiple of 16
+    void (*read)(const void* from, float* to, std::size_t count);
+};
+
+struct Operations {
+    const char* name;
+
+    // y[r] = (x[r] - mean) / sqrt(variance + 1e-5) * weight + bias, optionally through SiLU; y may be x
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int rows, int dim);
+    void (*layer_norm_silu)(const float* x, const float* weight, const float* bias, float* y, int rows, int dim);
+
+    void (*silu)(float* x, std::size_t count);  // x = x / (1 + e^-x)
+    void (*gelu)(float* x, std::size_t count);  // x = x / 2 * (1 + erf(x / sqrt 2))
+
+    // y[r, i] = x[r, i] * sigmoid(x[r, dim + i]), x: (rows, 2 * dim)
+    void (*gated_linear_unit)(const float* x, float* y, int rows, int dim);
+
+    void (*add_scaled)(float* x, const float* y, float factor, std::size_t count);  // x += factor * y
+
+    // x[r] += (sin(a + b[r]) | cos(a + b[r])), coarse: (sin a | cos a), fine: rows of (sin b[r] | cos b[r]); dim: multiple of 32
+    void (*add_positions)(float* x, const float* coarse, const float* fine, int rows, int dim);
+
+    void (*average_pairs)(const float* x, float* y, int pairs, int dim);  // y[r] = (x[2r] + x[2r + 1]) / 2; y may be x
+
+    // y[r, c] = bias[c] + sum over k of weight[k, c] * x[r + k, c], x: (rows + taps - 1, dim), weight: (taps, dim)
+    void (*depthwise)(const float* x, const DepthwiseWeights& weights, float* y, int rows);
+
+    // In place: x[r, i] -= log(sum over j of e^x[r, j]), i < count; rows are `stride` apart, stride >= count rounded up to 16
+    void (*log_softmax)(float* x, int rows, int count, int stride);
+
+    CacheOperations half_cache;   // streams in the fast mode
+    CacheOperations float_cache;  // streams in the exact mode
+
+    // Frame t of mel (frames, bins) from samples[160 t .. 160 t + 400); scratch: kLogMelScratch floats
+    void (*log_mel)(const LogMelView& view, const float* samples, int frames, float* mel, float* scratch);
+
+    // The elementary functions themselves, for the tests of their error bounds; count: a multiple of 16
+    void (*exponential)(const float* x, float* y, std::size_t count);
+    void (*logarithm)(const float* x, float* y, std::size_t count);
+    void (*error_function)(const float* x, float* y, std::size_t count);
+};
+
+// The operations that go with an instruction set of gemm/kernels.inc; this machine must have it.
+const Operations& operations_for(std::string_view isa);
+
+}  // namespace onebit
