@@ -24,6 +24,7 @@ from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, no
 from onebit_model.network import Conformer
 from onebit_model.packed import ModelDescription, PackedModel, Tensors, file_sha256, read_packed, write_packed
 from onebit_model.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
+from onebit_model.scale_fitting import fit_scales
 from onebit_model.tokenizer import Tokenizer
 
 
@@ -61,11 +62,12 @@ def export_checkpoint(
     bits: Sequence[int] = PRECISIONS,
     wer: Mapping[str, object] | None = None,
 ) -> Exported:
-    """`onebit export`: from a file of the trainer; a network that was never quantised gets initial scales per row."""
+    """`onebit export`: from a file of the trainer; a network that was never quantised gets the best scales per row."""
     checkpoint = read_checkpoint(checkpoint_path)
     network, precision = network_from_checkpoint(checkpoint)
     if precision is None:
         quantise(network, per_row=True, scheme="nested", private_norms=False)
+        fit_scales(network)
     description = ModelDescription(
         config=checkpoint.config,
         vocabulary=tuple(Tokenizer(checkpoint.tokenizer).pieces),

@@ -1,0 +1,44 @@
+"""Scales of least squared error for weights as they are: the start of co-training, and of naive quantisation.
+
+Trained weights have rows with outliers; a step in proportion to the standard deviation clips these and with them the network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from onebit_model.network import Conformer
+from onebit_model.quantizers import PRECISIONS, codes4, dequantise, quantised_layers
+
+STEPS = torch.logspace(-0.8, 0.4, 32).tolist()  # candidates for s4, in standard deviations of the row
+SMALLEST_SCALE = 1e-5  # rows of zeros need a scale too
+
+
+def fit_scales(network: Conformer) -> None:
+    """Sets the scales of every quantised layer, per row or per tensor as the layer has them."""
+    with torch.no_grad():
+        for layer in quantised_layers(network).values():
+            rows = layer.weight if layer.log_scale4.numel() > 1 else layer.weight.reshape(1, -1)
+            for bits, scale in fitted_scales(rows).items():
+                parameter: Tensor = getattr(layer, f"log_scale{bits}")
+                parameter.copy_(scale.log().view_as(parameter))
+
+
+def fitted_scales(rows: Tensor) -> dict[int, Tensor]:
+    """(rows, columns) -> s1, s2, s4, each (rows, 1): s4 by search, the others exactly for the codes that s4 gives."""
+    spread = rows.std(dim=1, keepdim=True).clamp(min=SMALLEST_SCALE)
+    step4 = torch.empty_like(spread)
+    smallest = torch.full_like(spread, torch.inf)
+    for candidate in STEPS:
+        step = candidate * spread
+        error = (dequantise(codes4(rows, step), step, 4) - rows).square().mean(dim=1, keepdim=True)
+        step4 = torch.where(error < smallest, step, step4)
+        smallest = torch.minimum(error, smallest)
+    codes = codes4(rows, step4)
+    scales = {4: step4}
+    for bits in PRECISIONS[:-1]:
+        levels = dequantise(codes, torch.ones_like(step4), bits)
+        best = (rows * levels).sum(dim=1, keepdim=True) / levels.square().sum(dim=1, keepdim=True)
+        scales[bits] = best.clamp(min=SMALLEST_SCALE)
+    return scales
