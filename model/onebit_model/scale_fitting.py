@@ -1,6 +1,6 @@
 """Scales of least squared error for weights as they are: the start of co-training, and of naive quantisation.
 
-Trained weights have rows with outliers; a step in proportion to the standard deviation clips these and with them the network.
+Trained rows have outliers; a step in proportion to the standard deviation clips them, and with them the network.
 """
 
 from __future__ import annotations
