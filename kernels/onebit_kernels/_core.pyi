@@ -17,6 +17,34 @@ def log_mel(samples: FloatArray, isa: str = "") -> FloatArray:
 def elementary(name: str, x: FloatArray, isa: str = "") -> FloatArray:
     """The vectorised "exp", "log" or "erf" of the engine: (n,) -> (n, 1); for the tests of their error bounds."""
 
+class PackedMatrix:
+    """The weights of one or several stacked layers in the layout of one instruction set; for tests and benchmarks."""
+
+    @staticmethod
+    def from_planes(
+        layers: Sequence[tuple[NDArray[np.uint8], FloatArray, FloatArray | None]],
+        columns: int,
+        bits: Sequence[int],
+        isa: str = "",
+    ) -> PackedMatrix:
+        """Layers of (planes (P, N, ceil(columns / 8)), scales (3, N) for 1, 2 and 4 bit, bias (N,) or None)."""
+
+    @staticmethod
+    def from_int8(
+        weights: NDArray[np.int8], scale: FloatArray, bias: FloatArray | None = None, isa: str = ""
+    ) -> PackedMatrix:
+        """weights (N, columns), scale (N,), bias (N,)"""
+
+    @property
+    def resident_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    def multiply(self, x: FloatArray, bits: int, exact: bool = False) -> FloatArray:
+        """x (M, columns) -> (M, N); bits 1, 2, 4, or 8 for int8 weights."""
+
+    def multiply_seconds(self, x: FloatArray, bits: int, exact: bool = False, repeats: int = 1) -> float:
+        """Seconds that one such product takes, over `repeats` of them."""
+
 class Model:
     """Weights in the layout of the kernels; immutable, shareable between engines and threads.
 

@@ -4,6 +4,7 @@
 
 namespace onebit {
 
+void bind_gemm(nanobind::module_& module);
 void bind_operations(nanobind::module_& module);
 void bind_model(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);

@@ -4,6 +4,7 @@
 #include "bindings.h"
 
 NB_MODULE(_core, module) {
+    onebit::bind_gemm(module);
     onebit::bind_operations(module);
     onebit::bind_model(module);
     onebit::bind_engine(module);

@@ -32,7 +32,8 @@ void quantise(const float* x, int columns, std::int8_t* codes, float* scale, std
     *scale = largest / kLargest;
 }
 
-// The first eight entries of the table of each group; the other eight mirror them.
+// The first eight entries of the table of each group. The other eight mirror them, and so they do with the bias: what is
+// e + 128 on one side is -e + 128 = -(e + 128) modulo 256 on the other.
 //   entries 0..3: (+-x0 +-x1) - (x2 + x3)      entries 4..7: (+-x0 +-x1) + (x2 - x3)
 template <class Lanes>
 struct HalfTables {
@@ -48,16 +49,16 @@ struct HalfTables {
 
 // Two registers of groups become their tables. a, b: entries 0..3 and 4..7 of the first; c, d: of the second.
 template <class Lanes>
-ONEBIT_INLINE void store_tables(std::int8_t* tables, typename Lanes::Bytes a, typename Lanes::Bytes b, typename Lanes::Bytes c,
+ONEBIT_INLINE void store_tables(std::uint8_t* tables, typename Lanes::Bytes a, typename Lanes::Bytes b, typename Lanes::Bytes c,
                                 typename Lanes::Bytes d) {
-    const typename Lanes::Bytes entries = Lanes::narrow(a, b, c, d);
+    const typename Lanes::Bytes entries = Lanes::add_128(Lanes::narrow(a, b, c, d));
     const typename Lanes::Bytes mirrored = Lanes::mirror8(entries);
     Lanes::store(tables, Lanes::low_halves(entries, mirrored));
     Lanes::store(tables + Lanes::kBytes, Lanes::high_halves(entries, mirrored));
 }
 
 template <class Lanes>
-void tables(const float* x, int columns, std::int8_t* tables, float* scale) {
+void tables(const float* x, int columns, std::uint8_t* tables, float* scale) {
     constexpr int kStep = 2 * Lanes::kFloats;
     typename Lanes::Floats bound = Lanes::set(0.0f);
     for (int k = 0; k < columns; k += kStep) {
@@ -88,7 +89,7 @@ struct SplitSum {
 };
 
 template <class Lanes>
-void exact_tables(const std::int8_t* codes, int columns, std::int8_t* coarse, std::int8_t* fine) {
+void exact_tables(const std::int8_t* codes, int columns, std::uint8_t* coarse, std::uint8_t* fine) {
     for (int k = 0; k < columns; k += 2 * Lanes::kFloats, coarse += 2 * Lanes::kBytes, fine += 2 * Lanes::kBytes) {
         const HalfTables<Lanes> low(Lanes::load_int8(codes + k)), high(Lanes::load_int8(codes + k + Lanes::kFloats));
         const SplitSum<Lanes> a(low.first), b(low.second), c(high.first), d(high.second);

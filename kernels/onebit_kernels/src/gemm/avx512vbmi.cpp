@@ -20,7 +20,7 @@ ONEBIT_INLINE __m512i table_indices(__m512i nibbles, __m512i low_nibble) {
 
 template <int Rows, int Vectors>
 ONEBIT_INLINE void walk(__m512i (&sums)[Rows][Vectors], const TableTile& tile, const TablePass& pass) {
-    const std::int8_t* tables = tile.tables + pass.table_offset;
+    const std::uint8_t* tables = tile.tables + pass.table_offset;
     const std::uint8_t* planes = tile.planes + pass.plane_offset;
     const __m512i ones = _mm512_set1_epi8(1), low_nibble = _mm512_set1_epi8(15);
     ONEBIT_LOOP
@@ -38,7 +38,7 @@ ONEBIT_INLINE void walk(__m512i (&sums)[Rows][Vectors], const TableTile& tile, c
                 const __m512i table = _mm512_load_si512(tables + m * tile.row_bytes);
                 ONEBIT_UNROLL
                 for (int v = 0; v < Vectors; ++v)
-                    sums[m][v] = dot_u8_s8(sums[m][v], ones, _mm512_permutexvar_epi8(indices[v], table));
+                    sums[m][v] = dot_u8_s8(sums[m][v], _mm512_permutexvar_epi8(indices[v], table), ones);
             }
         }
     }
@@ -50,10 +50,10 @@ struct Multiply {
     template <int Rows, int Vectors>
     static ONEBIT_TILE void run(const TableTile& tile) {
         __m512i sums[Rows][Vectors];
-        clear<Lanes>(sums);
+        fill<Lanes>(sums, -tile.passes[0].bias);
         ONEBIT_LOOP
         for (int p = 0; p < tile.pass_count; ++p) {
-            if (p > 0) shift_left<Lanes>(sums, tile.passes[p].shift);
+            if (p > 0) shift_left_and_subtract<Lanes>(sums, tile.passes[p].shift, tile.passes[p].bias);
             walk(sums, tile, tile.passes[p]);
         }
         store_product<Lanes>(tile.out, sums);

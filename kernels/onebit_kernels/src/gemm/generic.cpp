@@ -21,6 +21,8 @@ std::int8_t round_to_int8(float value) {
     return static_cast<std::int8_t>(rounded > 127 ? 127 : rounded < -127 ? -127 : rounded);
 }
 
+std::uint8_t biased(int entry) { return static_cast<std::uint8_t>(entry + kTableBias); }
+
 // Form codes: int8 per row, scale = max|x| / 127.
 void quantise(const float* x, int columns, std::int8_t* codes, float* scale, std::int32_t* sum) {
     float bound = 0.0f;
@@ -37,7 +39,7 @@ void quantise(const float* x, int columns, std::int8_t* codes, float* scale, std
 // Form tables: entry `nibble` of a group is the sum of its four values, each with a plus where the nibble has its bit and a
 // minus where not: the sum that a byte shuffle looks up for a 1-bit weight row. The order of the additions, (0 + 1) + (2 + 3),
 // belongs to the rule. The scale makes the largest such sum of the row 127.
-void tables(const float* x, int columns, std::int8_t* tables, float* scale) {
+void tables(const float* x, int columns, std::uint8_t* tables, float* scale) {
     float bound = 0.0f;
     for (int k = 0; k < columns; k += kGroup)
         bound = std::fmax(bound, (std::fabs(x[k]) + std::fabs(x[k + 1])) + (std::fabs(x[k + 2]) + std::fabs(x[k + 3])));
@@ -46,7 +48,7 @@ void tables(const float* x, int columns, std::int8_t* tables, float* scale) {
         for (int nibble = 0; nibble < kTableEntries; ++nibble) {
             float value[kGroup];
             for (int i = 0; i < kGroup; ++i) value[i] = (nibble >> i & 1) ? x[k + i] * steps : -(x[k + i] * steps);
-            *tables++ = round_to_int8((value[0] + value[1]) + (value[2] + value[3]));
+            *tables++ = biased(round_to_int8((value[0] + value[1]) + (value[2] + value[3])));
         }
     }
     *scale = bound / kLargest;
@@ -55,13 +57,14 @@ void tables(const float* x, int columns, std::int8_t* tables, float* scale) {
 // Form exact_tables: the same sums of int8 codes need 10 bits (-508..508). As sum = 4 * coarse + fine, both fit int8, and an
 // exact product is two walks with the ordinary kernel. Coarse is sum / 4 rounded to the nearest even (-127..127), so that
 // both tables are antisymmetric like every other: entry 15 - i is minus entry i.
-void exact_tables(const std::int8_t* codes, int columns, std::int8_t* coarse, std::int8_t* fine) {
+void exact_tables(const std::int8_t* codes, int columns, std::uint8_t* coarse, std::uint8_t* fine) {
     for (int k = 0; k < columns; k += kGroup) {
         for (int nibble = 0; nibble < kTableEntries; ++nibble) {
             int sum = 0;
             for (int i = 0; i < kGroup; ++i) sum += (nibble >> i & 1) ? codes[k + i] : -codes[k + i];
-            *coarse = round_to_int8(static_cast<float>(sum) * 0.25f);
-            *fine++ = static_cast<std::int8_t>(sum - 4 * *coarse++);
+            const int quarter = round_to_int8(static_cast<float>(sum) * 0.25f);
+            *coarse++ = biased(quarter);
+            *fine++ = biased(sum - 4 * quarter);
         }
     }
 }
@@ -77,9 +80,9 @@ void multiply_tables(const TableTile& tile, int rows, int vectors) {
         for (int n = 0; n < vectors; ++n) {
             std::int32_t sum = 0;
             for (const TablePass* pass = tile.passes; pass < tile.passes + tile.pass_count; ++pass) {
-                const std::int8_t* table = tile.tables + m * tile.row_bytes + pass->table_offset;
+                const std::uint8_t* table = tile.tables + m * tile.row_bytes + pass->table_offset;
                 const std::uint8_t* nibbles = tile.planes + n * tile.strip_bytes + pass->plane_offset;
-                sum *= 1 << pass->shift;
+                sum = sum * (1 << pass->shift) - pass->bias;
                 for (int b = 0; b < tile.blocks; ++b, table += 2 * kTableEntries)
                     sum += table[nibbles[b] & 15] + table[kTableEntries + (nibbles[b] >> 4)];
             }

@@ -16,9 +16,11 @@ namespace onebit::gemm {
 // Rows of X are padded with zeros to a multiple of this, the largest block of any kernel.
 inline constexpr int kColumnQuantum = 32;
 
-// Activations four by four: one table holds the 16 signed sums of a group of four.
+// Activations four by four: one table holds the 16 sums of a group of four, as bytes. They are stored with 128 added, because
+// unsigned bytes are easier to add up; every walk over the tables takes 128 for each group off again.
 inline constexpr int kGroup = 4;
 inline constexpr int kTableEntries = 16;
+inline constexpr int kTableBias = 128;
 
 // The end of every product: y[m * stride + n] = (float(sum) * scales[m]) * units[n] + bias[n], in this order, never fused.
 struct Epilogue {
@@ -29,9 +31,11 @@ struct Epilogue {
     std::ptrdiff_t stride;
 };
 
-// One walk over a plane: sum = (sum << shift) + the lookups of `plane` in the tables at `table`, both relative to the tile's.
+// One walk over a plane: sum = (sum << shift) + (lookups in these tables of the nibbles of this plane) - bias, where bias is
+// kTableBias for every group that the blocks hold. The offsets are from the tile's first table and plane.
 struct TablePass {
     int shift;
+    std::int32_t bias;
     std::ptrdiff_t table_offset;
     std::ptrdiff_t plane_offset;
 };
@@ -40,7 +44,7 @@ struct TablePass {
 // Strip v's weights: planes + v * strip_bytes, in blocks of strip_columns * interleave bytes; byte n * J + j of block b holds
 // column n of the strip, J = interleave:   low nibble: k = 8Jb + 4j + bit      high nibble: k = 8Jb + 4J + 4j + bit
 struct TableTile {
-    const std::int8_t* tables;
+    const std::uint8_t* tables;
     std::ptrdiff_t row_bytes;
     const std::uint8_t* planes;
     std::ptrdiff_t strip_bytes;
@@ -67,8 +71,8 @@ struct DotTile {
 struct ActivationKernels {
     const char* name;
     void (*quantise)(const float* x, int columns, std::int8_t* codes, float* scale, std::int32_t* sum);
-    void (*tables)(const float* x, int columns, std::int8_t* tables, float* scale);
-    void (*exact_tables)(const std::int8_t* codes, int columns, std::int8_t* coarse, std::int8_t* fine);
+    void (*tables)(const float* x, int columns, std::uint8_t* tables, float* scale);
+    void (*exact_tables)(const std::int8_t* codes, int columns, std::uint8_t* coarse, std::uint8_t* fine);
 };
 
 // The tiles that a kernel computes: up to `rows` x exactly `vectors` strips, or up to `rows` x 1 strip.

@@ -19,7 +19,7 @@ struct Avx512Lanes {
     static ONEBIT_INLINE Bytes zero() { return _mm512_setzero_si512(); }
     static ONEBIT_INLINE Bytes load(const void* p) { return _mm512_loadu_si512(p); }
     static ONEBIT_INLINE void store(void* p, Bytes v) { _mm512_storeu_si512(p, v); }
-    static ONEBIT_INLINE Bytes repeat16(const std::int8_t* p) {
+    static ONEBIT_INLINE Bytes repeat16(const std::uint8_t* p) {
         return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     }
     static ONEBIT_INLINE Bytes repeat4(const std::int8_t* p) {
@@ -30,10 +30,6 @@ struct Avx512Lanes {
     static ONEBIT_INLINE Bytes low_nibbles(Bytes v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
     static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
     static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
-    static ONEBIT_INLINE Bytes add16(Bytes a, Bytes b) { return _mm512_add_epi16(a, b); }
-    static ONEBIT_INLINE Bytes sub16(Bytes a, Bytes b) { return _mm512_sub_epi16(a, b); }
-    static ONEBIT_INLINE Bytes high_bytes16(Bytes v) { return _mm512_srai_epi16(v, 8); }
-    static ONEBIT_INLINE Bytes shift_left16_8(Bytes v) { return _mm512_slli_epi16(v, 8); }
     static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm512_sub_epi32(a, b); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm512_set1_epi32(v); }
@@ -82,6 +78,7 @@ struct Avx512Lanes {
     static ONEBIT_INLINE void store_int8(std::int8_t* p, Bytes v) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
     }
+    static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
     // Every half lane of eight bytes: negated, in reverse order
     static ONEBIT_INLINE Bytes mirror8(Bytes v) {
         const Bytes reverse = _mm512_broadcast_i32x4(_mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8));
@@ -89,6 +86,35 @@ struct Avx512Lanes {
     }
     static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) { return _mm512_unpacklo_epi64(a, b); }
     static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) { return _mm512_unpackhi_epi64(a, b); }
+
+    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
+    // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
+    struct ColumnSums {
+        Bytes all, high;
+    };
+    static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
+        sums.all = _mm512_add_epi16(sums.all, v);
+        sums.high = _mm512_add_epi16(sums.high, _mm512_srli_epi16(v, 8));
+    }
+    static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
+        alignas(64) std::uint16_t even[kBytes / 2], odd[kBytes / 2];
+        store(even, _mm512_sub_epi16(sums.all, _mm512_slli_epi16(sums.high, 8)));
+        store(odd, sums.high);
+        for (int i = 0; i < kBytes / 2; ++i) {
+            columns[2 * i] += even[i];
+            columns[2 * i + 1] += odd[i];
+        }
+    }
+
+    // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.
+    static ONEBIT_INLINE Bytes add_dots(Bytes sum, Bytes low, Bytes q_low, Bytes high, Bytes q_high) {
+        const Bytes pairs = _mm512_add_epi16(_mm512_maddubs_epi16(low, q_low), _mm512_maddubs_epi16(high, q_high));
+        return add32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    }
+    static ONEBIT_INLINE Bytes add_int8_dots(Bytes sum, Bytes w, Bytes q) {
+        const Bytes signed_q = _mm512_mask_sub_epi8(q, _mm512_movepi8_mask(w), zero(), q);
+        return add32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_q), _mm512_set1_epi16(1)));
+    }
 };
 
 }  // namespace

@@ -47,17 +47,18 @@ Workspace cut(std::byte* memory, Form form, int rows, int columns) {
 
 void prepare_row(const ActivationKernels& kernels, Form form, const float* x, int columns, const Workspace& w, int m) {
     std::int8_t* row = w.data + m * row_bytes(form, columns);
+    std::uint8_t* tables = reinterpret_cast<std::uint8_t*>(row);
     const int padded = padded_columns(columns);
     if (padded != columns) {  // the rest of padded_row is zero
         std::memcpy(w.padded_row, x, static_cast<std::size_t>(columns) * sizeof(float));
         x = w.padded_row;
     }
     switch (form) {
-        case Form::tables: return kernels.tables(x, padded, row, &w.scales[m]);
+        case Form::tables: return kernels.tables(x, padded, tables, &w.scales[m]);
         case Form::codes: return kernels.quantise(x, padded, row, &w.scales[m], &w.sums[m]);
         case Form::exact_tables:
             kernels.quantise(x, padded, w.codes, &w.scales[m], &w.sums[m]);
-            return kernels.exact_tables(w.codes, padded, row, row + kGroup * padded);
+            return kernels.exact_tables(w.codes, padded, tables, tables + kGroup * padded);
     }
 }
 
@@ -109,11 +110,12 @@ Epilogue epilogue(const Prepared& input, const PackedMatrix& w, int bits, const 
 //   2 bits exact = 8 coarse(plane 0) + 4 coarse(plane 1) + 2 fine(plane 0) + fine(plane 1)
 int table_passes(const Prepared& input, const PackedMatrix& w, int bits, TablePass (&passes)[4]) {
     const int tables = input.form == Form::exact_tables ? 2 : 1;
+    const std::int32_t bias = kTableBias * table_blocks(w) * 2 * w.isa->tables.interleave;
     int count = 0;
     for (int table = 0; table < tables; ++table) {
         for (int plane = 0; plane < bits; ++plane) {
             const int shift = plane == 0 ? 3 - bits : 1;
-            passes[count++] = {shift, table * std::ptrdiff_t{kGroup} * padded_columns(input.columns),
+            passes[count++] = {shift, bias, table * std::ptrdiff_t{kGroup} * padded_columns(input.columns),
                                plane * table_plane_bytes(w)};
         }
     }
@@ -131,7 +133,7 @@ void multiply_tables(const Prepared& input, const PackedMatrix& w, int bits, con
     tile.passes = passes;
     tile.pass_count = table_passes(input, w, bits, passes);
     for_row_tiles(input.rows, kernels.shape.rows, [&](int m, int rows) {
-        tile.tables = input.data + m * input.stride;
+        tile.tables = reinterpret_cast<const std::uint8_t*>(input.data) + m * input.stride;
         for_strip_groups(w.rows, kernels.shape, [&](int strip, int vectors) {
             const int n = strip * kernels.shape.strip_columns;
             tile.planes = w.planes.get() + strip * tile.strip_bytes;

@@ -8,6 +8,9 @@ list(APPEND SOURCES
 )
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  isa_source(gemm/ssse3.cpp -mssse3)
+  isa_source(gemm/avx2.cpp -mavx2)
+  isa_source(gemm/avxvnni.cpp -mavx2 -mavxvnni)
   isa_source(gemm/avx512.cpp -mavx512f -mavx512bw)
   isa_source(gemm/avx512vbmi.cpp -mavx512f -mavx512bw -mavx512vnni -mavx512vbmi)
   isa_source(gemm/avx512vnni.cpp -mavx512f -mavx512bw -mavx512vnni)

@@ -36,20 +36,14 @@ struct Multiply4 {
     template <int Rows, int Vectors>
     static ONEBIT_TILE void run(const DotTile& tile) {
         typename Lanes::Bytes sums[Rows][Vectors];
-        clear<Lanes>(sums);
+        fill<Lanes>(sums, 0);
         walk<Lanes>(sums, tile, 0xf0, 4, 8);
         ONEBIT_UNROLL
         for (int m = 0; m < Rows; ++m)
             ONEBIT_UNROLL
             for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::shift_right32_4(sums[m][v]);
         walk<Lanes>(sums, tile, 0x0f, 0, 8);
-        ONEBIT_UNROLL
-        for (int m = 0; m < Rows; ++m) {
-            const typename Lanes::Bytes offset = Lanes::set32(15 * tile.sums[m]);
-            ONEBIT_UNROLL
-            for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::sub32(Lanes::add32(sums[m][v], sums[m][v]), offset);
-        }
-        store_product<Lanes>(tile.out, sums);
+        store_four_bit_product<Lanes>(tile, sums);
     }
 };
 

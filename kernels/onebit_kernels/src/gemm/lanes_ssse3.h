@@ -1,0 +1,124 @@
+// SSSE3 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of one 128-bit
+// lane. Include in files compiled for SSSE3 only: everything has internal linkage.
+#pragma once
+
+#include <tmmintrin.h>
+
+#include "kernels.h"
+
+namespace onebit::gemm {
+namespace {
+
+struct Ssse3Lanes {
+    using Bytes = __m128i;
+    using Floats = __m128;
+    static constexpr int kBytes = 16;
+    static constexpr int kFloats = 4;
+
+    // Integers
+    static ONEBIT_INLINE Bytes zero() { return _mm_setzero_si128(); }
+    static ONEBIT_INLINE Bytes load(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+    static ONEBIT_INLINE void store(void* p, Bytes v) { _mm_storeu_si128(static_cast<__m128i*>(p), v); }
+    static ONEBIT_INLINE Bytes repeat16(const std::uint8_t* p) { return load(p); }
+    static ONEBIT_INLINE Bytes repeat4(const std::int8_t* p) {
+        int word;
+        __builtin_memcpy(&word, p, sizeof(word));
+        return _mm_set1_epi32(word);
+    }
+    static ONEBIT_INLINE Bytes low_nibbles(Bytes v) { return _mm_and_si128(v, _mm_set1_epi8(15)); }
+    static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm_srli_epi16(v, 4)); }
+    static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm_shuffle_epi8(table, index); }
+    static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm_add_epi32(a, b); }
+    static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm_sub_epi32(a, b); }
+    static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm_set1_epi32(v); }
+    static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) { return _mm_sll_epi32(v, _mm_cvtsi32_si128(count)); }
+    static ONEBIT_INLINE std::int32_t sum32(Bytes v) {
+        v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+        return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+    }
+
+    // Floats
+    static ONEBIT_INLINE Floats load_floats(const float* p) { return _mm_loadu_ps(p); }
+    static ONEBIT_INLINE void store_floats(float* p, Floats v) { _mm_storeu_ps(p, v); }
+    static ONEBIT_INLINE Floats load_int8(const std::int8_t* p) {  // the byte to the top of its word, and down with its sign
+        const Bytes bytes = repeat4(p), words = _mm_unpacklo_epi8(bytes, bytes);
+        return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(words, words), 24));
+    }
+    static ONEBIT_INLINE Floats set(float v) { return _mm_set1_ps(v); }
+    static ONEBIT_INLINE Floats add(Floats a, Floats b) { return _mm_add_ps(a, b); }
+    static ONEBIT_INLINE Floats sub(Floats a, Floats b) { return _mm_sub_ps(a, b); }
+    static ONEBIT_INLINE Floats mul(Floats a, Floats b) { return _mm_mul_ps(a, b); }
+    static ONEBIT_INLINE Floats max(Floats a, Floats b) { return _mm_max_ps(a, b); }
+    static ONEBIT_INLINE Floats abs(Floats v) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), v); }
+    static ONEBIT_INLINE float largest(Floats v) {
+        v = _mm_max_ps(v, _mm_shuffle_ps(v, v, 0x4e));
+        return _mm_cvtss_f32(_mm_max_ps(v, _mm_shuffle_ps(v, v, 0xb1)));
+    }
+    static ONEBIT_INLINE Bytes round(Floats v) { return _mm_cvtps_epi32(v); }
+    static ONEBIT_INLINE Floats to_float(Bytes v) { return _mm_cvtepi32_ps(v); }
+
+    // A group of four floats: (v0 + v1, v0 - v1, v2 + v3, v2 - v3)
+    static ONEBIT_INLINE Floats pair_sums(Floats v) {
+        return add(_mm_xor_ps(v, _mm_setr_ps(0.0f, -0.0f, 0.0f, -0.0f)), _mm_shuffle_ps(v, v, 0xb1));
+    }
+    // (-v0, v1, -v1, v0)
+    static ONEBIT_INLINE Floats mirror_pairs(Floats v) {
+        return _mm_xor_ps(_mm_shuffle_ps(v, v, 0x14), _mm_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f));
+    }
+    static ONEBIT_INLINE Floats third(Floats v) { return _mm_shuffle_ps(v, v, 0xaa); }
+    static ONEBIT_INLINE Floats fourth(Floats v) { return _mm_shuffle_ps(v, v, 0xff); }
+    // Of two registers: the sums of every group of four, (v0 + v1) + (v2 + v3), in any order.
+    static ONEBIT_INLINE Floats group_sums(Floats a, Floats b) {
+        const Floats pairs = add(_mm_shuffle_ps(a, b, 0x88), _mm_shuffle_ps(a, b, 0xdd));
+        return add(pairs, _mm_shuffle_ps(pairs, pairs, 0xb1));
+    }
+
+    // int32 to int8 with saturation: 4 of a, 4 of b, 4 of c, 4 of d
+    static ONEBIT_INLINE Bytes narrow(Bytes a, Bytes b, Bytes c, Bytes d) {
+        return _mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+    }
+    static ONEBIT_INLINE void store_int8(std::int8_t* p, Bytes v) {
+        const int word = _mm_cvtsi128_si32(narrow(v, v, v, v));
+        __builtin_memcpy(p, &word, sizeof(word));
+    }
+    static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm_xor_si128(v, _mm_set1_epi8(-128)); }
+    // Both halves of eight bytes: negated, in reverse order
+    static ONEBIT_INLINE Bytes mirror8(Bytes v) {
+        const Bytes reverse = _mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
+        return _mm_shuffle_epi8(_mm_sub_epi8(zero(), v), reverse);
+    }
+    static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) { return _mm_unpacklo_epi64(a, b); }
+    static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) { return _mm_unpackhi_epi64(a, b); }
+
+    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
+    // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
+    struct ColumnSums {
+        Bytes all, high;
+    };
+    static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
+        sums.all = _mm_add_epi16(sums.all, v);
+        sums.high = _mm_add_epi16(sums.high, _mm_srli_epi16(v, 8));
+    }
+    static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
+        alignas(16) std::uint16_t even[kBytes / 2], odd[kBytes / 2];
+        store(even, _mm_sub_epi16(sums.all, _mm_slli_epi16(sums.high, 8)));
+        store(odd, sums.high);
+        for (int i = 0; i < kBytes / 2; ++i) {
+            columns[2 * i] += even[i];
+            columns[2 * i + 1] += odd[i];
+        }
+    }
+
+    // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.
+    static ONEBIT_INLINE Bytes add_dots(Bytes sum, Bytes low, Bytes q_low, Bytes high, Bytes q_high) {
+        const Bytes pairs = _mm_add_epi16(_mm_maddubs_epi16(low, q_low), _mm_maddubs_epi16(high, q_high));
+        return add32(sum, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+    }
+    static ONEBIT_INLINE Bytes add_int8_dots(Bytes sum, Bytes w, Bytes q) {
+        const Bytes pairs = _mm_maddubs_epi16(_mm_abs_epi8(w), _mm_sign_epi8(q, w));
+        return add32(sum, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+    }
+};
+
+}  // namespace
+}  // namespace onebit::gemm
