@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from onebit_service import health_routes, transcribe_route
+from onebit_service import health_routes, stream_route, transcribe_route
 from onebit_service.error_answers import install_error_answers
 from onebit_service.logs import configure_logs
 from onebit_service.request_context import RequestContext
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(health_routes.router)
     app.include_router(transcribe_route.router)
+    app.include_router(stream_route.router)
     install_error_answers(app)
     app.add_middleware(RequestContext, service=service)
     return app

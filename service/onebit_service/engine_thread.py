@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from onebit_kernels import Engine
-from onebit_model.live import Event, LiveOptions, LiveStream
+from onebit_model.live import LiveOptions, LiveStream
 from onebit_model.voice import SileroVoice
 from onebit_service.errors import InternalError
-from onebit_service.work import FileJob, FileRequest, StreamJob
+from onebit_service.work import FileJob, FileRequest, News, StreamJob
 
 if TYPE_CHECKING:
     from onebit_service.fair_queue import Waiting
@@ -77,7 +77,8 @@ class EngineThread(threading.Thread):
             self._metrics.inference_duration.labels(str(batch.bits)).observe(seconds)
         for job in ready:
             job.processing_seconds += seconds / len(ready)
-        self._deliver([(job, events) for job in batch.jobs if (events := job.live.advance()) or job.live.stopped])
+        # Without events too: the session learns that there is room for more audio.
+        self._deliver([(job, News(job.live.advance(), job.live.stopped)) for job in batch.jobs])
 
     def _run_files(self, batch: FileBatch) -> None:
         items = [item for item in batch.items if not item[0].cancelled]
@@ -92,11 +93,11 @@ class EngineThread(threading.Thread):
         for job in {job for job, _ in items}:
             _on_loop(job.loop, job.wake)
 
-    def _deliver(self, news: list[tuple[StreamJob, list[Event]]]) -> None:
+    def _deliver(self, deliveries: list[tuple[StreamJob, News]]) -> None:
         """One wake-up of the event loop for a whole batch."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[StreamJob, list[Event]]]] = defaultdict(list)
-        for job, events in news:
-            by_loop[job.loop].append((job, events))
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[StreamJob, News]]] = defaultdict(list)
+        for job, news in deliveries:
+            by_loop[job.loop].append((job, news))
         for loop, items in by_loop.items():
             _on_loop(loop, partial(_deliver_all, items))
 
@@ -108,12 +109,12 @@ class EngineThread(threading.Thread):
             return
         for stream_job in batch.jobs:
             stream_job.is_closed = True
-            _on_loop(stream_job.loop, partial(stream_job.deliver, [], error))
+            _on_loop(stream_job.loop, partial(stream_job.deliver, News(error=error)))
 
 
-def _deliver_all(news: list[tuple[StreamJob, list[Event]]]) -> None:
-    for job, events in news:
-        job.deliver(events, None)
+def _deliver_all(deliveries: list[tuple[StreamJob, News]]) -> None:
+    for job, news in deliveries:
+        job.deliver(news)
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from onebit_model.live import Event, LiveOptions
+from onebit_model.live import LiveOptions
 from onebit_model.recognizer import Recognizer
 from onebit_service.engine_thread import EngineThread, FileBatch, StreamBatch
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue, Waiting
 from onebit_service.metrics import Metrics
 from onebit_service.settings import Settings
-from onebit_service.work import FileJob, FileRequest, StreamJob
+from onebit_service.work import FileJob, FileRequest, News, StreamJob
 
 FILE_BATCH_SECONDS = 30.0
 STREAM_BATCH = 64
@@ -35,6 +36,7 @@ class Scheduler:
         self._files = FairQueue()
         self._file_jobs: set[FileJob] = set()
         self._stream_jobs: set[StreamJob] = set()
+        self._stream_slots = 0
         self._draining = False
         self._stopped = False
         self._lanes = [EngineThread(self, number) for number in range(threads)]
@@ -67,7 +69,7 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        return bool(self._file_jobs or self._stream_jobs)
+        return bool(self._file_jobs or self._stream_slots)
 
     @property
     def engines_alive(self) -> bool:
@@ -92,19 +94,27 @@ class Scheduler:
         self._file_jobs.discard(job)
         self.metrics.queue_depth.set(len(self._file_jobs))
 
-    def open_stream(
-        self, bits: int, options: LiveOptions, deliver: Callable[[list[Event], BaseException | None], None]
-    ) -> StreamJob:
-        """Lets a stream in, or raises BusyError; `close_stream` must follow."""
+    @contextmanager
+    def stream_slot(self) -> Iterator[None]:
+        """Lets a connection in, or raises BusyError. It counts from here on, whether it says anything or not."""
         self._refuse_when_draining()
-        if len(self._stream_jobs) >= self._settings.max_streams:
-            raise OverloadedError(f"{len(self._stream_jobs)} streams are open already", 5.0)
+        if self._stream_slots >= self._settings.max_streams:
+            raise OverloadedError(f"{self._stream_slots} streams are open already", 5.0)
+        self._stream_slots += 1
+        self.metrics.streams_active.set(self._stream_slots)
+        try:
+            yield
+        finally:
+            self._stream_slots -= 1
+            self.metrics.streams_active.set(self._stream_slots)
+
+    def open_stream(self, bits: int, options: LiveOptions, deliver: Callable[[News], None]) -> StreamJob:
+        """Starts a stream that has a slot; `close_stream` must follow."""
         lanes = [job.lane for job in self._stream_jobs]
         number = min(range(len(self._lanes)), key=lanes.count)
         live = self._lanes[number].open_stream(bits, options)
         job = StreamJob(live, bits, number, asyncio.get_running_loop(), deliver)
         self._stream_jobs.add(job)
-        self.metrics.streams_active.set(len(self._stream_jobs))
         return job
 
     def close_stream(self, job: StreamJob) -> None:
@@ -114,14 +124,13 @@ class Scheduler:
                 self._ready[job.lane].remove(job)
                 job.is_queued = False
         self._stream_jobs.discard(job)
-        self.metrics.streams_active.set(len(self._stream_jobs))
 
     def fail_all(self, error: BaseException) -> None:
         """Ends everything that is running; each of them answers with `error`."""
         for file_job in list(self._file_jobs):
             file_job.fail(error)
         for stream_job in list(self._stream_jobs):
-            stream_job.deliver([], error)
+            stream_job.deliver(News(error=error))
 
     def _refuse_when_draining(self) -> None:
         if self._draining:

@@ -76,6 +76,8 @@ def serve(app: FastAPI) -> int:
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME_BYTES,
         ws_per_message_deflate=False,
+        # Streams have an idle timer of their own; pongs would wait behind audio that is held back.
+        ws_ping_interval=None,
         timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from onebit_model.audio import AudioOptions, Channel, PcmFormat
 from onebit_model.recognizer import Chunk
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
-from onebit_service.errors import InvalidParameterError
 from onebit_service.service import Service
 from onebit_service.transcription import FileTranscription, Transcript
 from onebit_service.uploads import audio_of, multipart_boundary
@@ -67,12 +66,12 @@ async def transcribe(request: Request, options: Annotated[TranscribeOptions, Que
     client = authorized_client(service, request)
     bits = chosen_bits(service, options.bits)
     request.state.bits = bits
-    if any(word.strip() for text in options.hotwords for word in text.split(",")):
-        raise InvalidParameterError("hotwords", "hotwords: phrases need a search with beam above 1")
     audio = _audio_options(service, request, options)
     file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk]), audio)
     async for _ in file.segments(audio_of(request, service.settings), lambda: _gone(request)):
         pass
+    if any(word.strip() for text in options.hotwords for word in text.split(",")):
+        file.transcript.warnings.append("hotwords_ignored")
     return _response(file.transcript, options)
 
 

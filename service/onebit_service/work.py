@@ -110,7 +110,16 @@ class FileJob:
             raise self._error
 
 
-@dataclass
+@dataclass(frozen=True)
+class News:
+    """What one engine step brought for a stream, as it was right after that step: later ones may be under way."""
+
+    events: list[Event] = field(default_factory=list)
+    stopped: bool = False
+    error: BaseException | None = None
+
+
+@dataclass(eq=False)
 class StreamJob:
     """One live stream in the hands of one engine thread. `deliver` runs on the event loop."""
 
@@ -118,7 +127,7 @@ class StreamJob:
     bits: int
     lane: int
     loop: asyncio.AbstractEventLoop
-    deliver: Callable[[list[Event], BaseException | None], None]
+    deliver: Callable[[News], None]
     processing_seconds: float = 0.0
     ready_since: float = 0.0
     is_queued: bool = False

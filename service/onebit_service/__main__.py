@@ -1,0 +1,3 @@
+from onebit_service.cli import app
+
+app()

@@ -1,0 +1,202 @@
+"""POST /transcribe: what goes in and what comes out."""
+
+from __future__ import annotations
+
+import io
+import wave
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+
+def text_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["text"])
+
+
+@pytest.fixture(scope="module")
+def expected(recognizer: Any, clip: Any) -> str:
+    return " ".join(segment.text for segment in recognizer.transcribe(clip.samples, 4))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_file_at_each_precision(client: httpx.Client, clip: Any, recognizer: Any, bits: int) -> None:
+    answer = client.post("/transcribe", params={"bits": bits}, files={"file": clip.encoded(subtype="FLOAT")}).json()
+    (segment,) = recognizer.transcribe(clip.samples, bits)
+    assert set(answer) == {"text", "bits", "duration_seconds", "processing_seconds", "segments", "warnings"}
+    assert answer["text"] == segment.text
+    assert answer["bits"] == bits
+    assert answer["duration_seconds"] == pytest.approx(clip.seconds, abs=0.002)
+    assert 0 < answer["processing_seconds"] < 60
+    assert answer["warnings"] == []
+    (fields,) = answer["segments"]
+    assert set(fields) == {"start", "end", "text", "confidence", "words"}
+    assert [word["word"] for word in fields["words"]] == segment.text.split()
+    times = [time for word in fields["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    assert all(0 <= word["confidence"] <= 1 for word in fields["words"])
+
+
+def test_default_precision_is_4(client: httpx.Client, clip: Any, expected: str) -> None:
+    answer = client.post("/transcribe", content=clip.encoded(subtype="FLOAT"))
+    assert text_of(answer) == expected
+    assert answer.json()["bits"] == 4
+
+
+def test_raw_body_with_curls_content_type(client: httpx.Client, clip: Any, expected: str) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert text_of(client.post("/transcribe", content=clip.encoded(subtype="FLOAT"), headers=headers)) == expected
+
+
+def test_body_in_pieces_of_odd_sizes(client: httpx.Client, clip: Any, expected: str) -> None:
+    data = clip.encoded(subtype="FLOAT")
+
+    def pieces() -> Any:
+        for start in range(0, len(data), 997):
+            yield data[start : start + 997]
+
+    assert text_of(client.post("/transcribe", content=pieces())) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("audio/L16; rate=16000; channels=1", "<i2"), ("audio/x-raw;format=s16be", ">i2"), ("audio/x-raw", "<i2")],
+)
+def test_headerless_pcm(client: httpx.Client, clip: Any, encoded: Any, kind: str, dtype: str) -> None:
+    samples = np.frombuffer(clip.pcm, "<i2")
+    answer = client.post("/transcribe", content=samples.astype(dtype).tobytes(), headers={"content-type": kind})
+    assert text_of(answer) == text_of(client.post("/transcribe", content=encoded(samples, 16_000)))
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "ULAW"),
+        ("AIFF", "PCM_16"),
+        ("AU", "PCM_16"),
+        ("CAF", "PCM_16"),
+        ("RF64", "PCM_16"),
+        ("W64", "PCM_16"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+    ],
+)
+def test_containers(client: httpx.Client, clip: Any, container: str, subtype: str) -> None:
+    data = clip.encoded(format=container, subtype=subtype)
+    answer = client.post("/transcribe", files={"file": ("any.name", data)})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["duration_seconds"] == pytest.approx(clip.seconds, abs=0.15)
+    assert answer.json()["warnings"] == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_sample_rates(client: httpx.Client, encoded: Any, rate: int) -> None:
+    tone = (0.1 * np.sin(np.arange(2 * rate) * (2 * np.pi * 300 / rate))).astype(np.float32)
+    answer = client.post("/transcribe", content=encoded(tone, rate))
+    assert answer.json()["duration_seconds"] == 2.0
+
+
+def test_channels(client: httpx.Client, clips: Any, encoded: Any, recognizer: Any) -> None:
+    left, right = clips[0].samples, clips[1].samples
+    stereo = np.zeros((max(len(left), len(right)), 2), np.float32)
+    stereo[: len(left), 0], stereo[: len(right), 1] = left, right
+    data = encoded(stereo, 16_000, subtype="FLOAT")
+    texts = [recognizer.transcribe(stereo[:, track].copy(), 4)[0].text for track in (0, 1)]
+    for track in (0, 1):
+        assert text_of(client.post("/transcribe", params={"channel": track}, content=data)) == texts[track]
+    split = client.post("/transcribe", params={"channel": "split"}, content=data).json()
+    assert [channel["text"] for channel in split["channels"]] == texts
+    assert split["text"] == "\n".join(texts)
+    assert {segment["channel"] for segment in split["segments"]} == {0, 1}
+    mixed = recognizer.transcribe(stereo.mean(axis=1), 4)[0].text
+    assert text_of(client.post("/transcribe", content=data)) == mixed
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_silence_is_empty_text(client: httpx.Client, encoded: Any, bits: int) -> None:
+    answer = client.post("/transcribe", params={"bits": bits}, content=encoded(np.zeros(80_000, np.float32), 16_000))
+    assert text_of(answer) == ""
+    assert answer.json()["duration_seconds"] == 5.0
+    assert answer.json()["segments"] == []
+
+
+def test_formats(client: httpx.Client, clip: Any, expected: str) -> None:
+    def ask(answer_format: str) -> httpx.Response:
+        data = clip.encoded(subtype="FLOAT")
+        return client.post("/transcribe", params={"format": answer_format}, content=data)
+
+    assert ask("text").text == expected + "\n"
+    assert ask("text").headers["content-type"] == "text/plain; charset=utf-8"
+    srt = ask("srt").text
+    assert srt.startswith("1\n00:00:0")
+    assert ",".join(srt.splitlines()[1].split(" --> ")).count(",") == 3
+    assert " ".join(line for line in srt.splitlines() if line and not line[0].isdigit()) == expected
+    assert ask("vtt").text.startswith("WEBVTT\n\n00:00:0")
+    verbose = ask("verbose_json").json()
+    assert verbose["language"] == "en"
+    assert verbose["segments"][0]["id"] == 0
+    assert verbose["segments"][0]["words"]
+
+
+def test_timestamps(client: httpx.Client, clip: Any) -> None:
+    def segments(detail: str) -> Any:
+        data = clip.encoded()
+        return client.post("/transcribe", params={"timestamps": detail}, content=data).json()["segments"]
+
+    assert segments("none") == []
+    assert "words" not in segments("segment")[0]
+    assert segments("word")[0]["words"]
+
+
+@pytest.mark.parametrize("chunk", ["8", "16"])
+def test_chunks(client: httpx.Client, clip: Any, recognizer: Any, chunk: str) -> None:
+    data = clip.encoded(subtype="FLOAT")
+    text = " ".join(s.text for s in recognizer.transcribe(clip.samples, 4, int(chunk)))
+    assert text_of(client.post("/transcribe", params={"chunk": chunk}, content=data)) == text
+
+
+def test_long_audio_is_cut_at_silence(client: httpx.Client, clips: Any, encoded: Any) -> None:
+    pause = np.zeros(16_000, np.float32)
+    samples = np.concatenate([part for clip in clips * 3 for part in (clip.samples, pause)])
+    answer = client.post("/transcribe", content=encoded(samples, 16_000)).json()
+    assert len(samples) / 16_000 > 60
+    assert len(answer["segments"]) >= len(samples) / 16_000 / 30
+    starts = [segment["start"] for segment in answer["segments"]]
+    assert starts == sorted(starts)
+    assert answer["segments"][-1]["end"] <= answer["duration_seconds"]
+    assert answer["text"] == " ".join(segment["text"] for segment in answer["segments"])
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, None])
+def test_piped_or_truncated_wav_is_transcribed_with_a_warning(client: httpx.Client, clip: Any, length: Any) -> None:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(clip.pcm)
+    data = buffer.getvalue()
+    cut = data[: len(data) // 2]
+    data = cut if length is None else data[:40] + length.to_bytes(4, "little") + data[44:]
+    answer = client.post("/transcribe", content=data).json()
+    assert answer["warnings"] == ["truncated"]
+    assert answer["duration_seconds"] == pytest.approx(clip.seconds / (2 if length is None else 1), abs=0.01)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_truncated_compressed_audio(client: httpx.Client, clip: Any, container: str, subtype: str) -> None:
+    data = clip.encoded(format=container, subtype=subtype)
+    answer = client.post("/transcribe", content=data[: len(data) * 2 // 3])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["warnings"] == ["truncated"]
+    assert answer.json()["duration_seconds"] > clip.seconds / 4
+
+
+def test_request_id_is_echoed_or_made(client: httpx.Client) -> None:
+    assert client.get("/health/live", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    made = client.get("/health/live", headers={"x-request-id": "not fit <for> a log"}).headers["x-request-id"]
+    assert len(made) == 32
