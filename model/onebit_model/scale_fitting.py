@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from onebit_model.network import Conformer
-from onebit_model.quantizers import PRECISIONS, codes4, dequantise, quantised_layers
+from onebit_model.quantizers import codes4, dequantise, quantised_layers
 
 STEPS = torch.logspace(-0.8, 0.4, 32).tolist()  # candidates for s4, in standard deviations of the row
+TWO_BIT_SHARE = 0.1  # weight of the 2-bit error, ten times the 4-bit one: its threshold is 4 s4
 SMALLEST_SCALE = 1e-5  # rows of zeros need a scale too
 
 
@@ -32,13 +33,20 @@ def fitted_scales(rows: Tensor) -> dict[int, Tensor]:
     smallest = torch.full_like(spread, torch.inf)
     for candidate in STEPS:
         step = candidate * spread
-        error = (dequantise(codes4(rows, step), step, 4) - rows).square().mean(dim=1, keepdim=True)
+        codes = codes4(rows, step)
+        error = _error(rows, codes, step, 4) + TWO_BIT_SHARE * _error(rows, codes, best_scale(rows, codes, 2), 2)
         step4 = torch.where(error < smallest, step, step4)
         smallest = torch.minimum(error, smallest)
     codes = codes4(rows, step4)
-    scales = {4: step4}
-    for bits in PRECISIONS[:-1]:
-        levels = dequantise(codes, torch.ones_like(step4), bits)
-        best = (rows * levels).sum(dim=1, keepdim=True) / levels.square().sum(dim=1, keepdim=True)
-        scales[bits] = best.clamp(min=SMALLEST_SCALE)
-    return scales
+    return {4: step4} | {bits: best_scale(rows, codes, bits) for bits in (1, 2)}
+
+
+def best_scale(rows: Tensor, codes: Tensor, bits: int) -> Tensor:
+    """The scale of least squared error for given codes, (rows, 1)."""
+    levels = dequantise(codes, torch.ones_like(rows[:, :1]), bits)
+    best = (rows * levels).sum(dim=1, keepdim=True) / levels.square().sum(dim=1, keepdim=True)
+    return best.clamp(min=SMALLEST_SCALE)
+
+
+def _error(rows: Tensor, codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+    return (dequantise(codes, scale, bits) - rows).square().mean(dim=1, keepdim=True)

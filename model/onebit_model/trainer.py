@@ -28,6 +28,7 @@ from onebit_model.network import SEGMENT, Conformer
 from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
+from onebit_model.scale_fitting import fit_scales
 from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
 from onebit_model.sources import AudioSource, CachedSource, Source, output_frames
 from onebit_model.teachers import CachedTeacher, LiveTeacher, Teacher
@@ -120,6 +121,7 @@ class Trainer:
             self.precision = precision
         else:
             self.precision = quantise(self.network, **quantizer_options(config))
+            fit_scales(self.network)
         self.objective = CotrainingObjective(config, self.precision, teacher)
 
     def _teacher(self, config: QuantizeConfig) -> Teacher:
