@@ -7,11 +7,12 @@ RECIPE ?= model/recipes/shipped.toml
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install -c constraints.txt --no-build-isolation
 NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
   $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
 CLIPS := model/onebit_model/reference/ljspeech/ljspeech.0.tar
 
-.PHONY: run test test-system check train bench sanitize neon-test clean
+.PHONY: run lint test test-system check train bench sanitize neon-test clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -21,21 +22,26 @@ $(BIN)/python:
 	@command -v $${CXX:-c++} >/dev/null || { echo "A C++20 compiler is needed; on Debian and Ubuntu: apt install g++"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Serving only: no torch.
-$(VENV)/.serve: $(BIN)/python $(NATIVE)
-	@echo "Building the extension and installing what serving needs into $(VENV) (once)"
-	$(PIP) install -c constraints.txt -e .
+# The build tools live in the environment, not in a fresh one per build: so a second build compiles only what changed.
+$(VENV)/.tools: $(BIN)/python constraints.txt
+	$(PIP) install -c constraints.txt scikit-build-core nanobind cmake ninja
 	@touch $@
 
-# Training and tests. torchaudio comes without its dependencies and only its Python part is used.
-$(VENV)/.dev: $(BIN)/python $(NATIVE)
+# Serving only: no torch.
+$(VENV)/.serve: $(VENV)/.tools $(NATIVE)
+	@echo "Building the extension and installing what serving needs into $(VENV) (once)"
+	$(INSTALL) -e .
+	@touch $@
+
+# Training and tests. torchaudio comes without its dependencies: only its Python part is used.
+$(VENV)/.dev: $(VENV)/.tools $(NATIVE)
 	@echo "Installing the training and test tools into $(VENV) (once)"
-	$(PIP) install -c constraints.txt -e '.[train,plot,dev]'
-	$(PIP) install -c constraints.txt --no-deps torchaudio
+	$(INSTALL) -e '.[train,plot,dev]'
+	$(INSTALL) --no-deps torchaudio
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.bench: $(VENV)/.dev
-	$(PIP) install -c constraints.txt -e '.[bench]'
+	$(INSTALL) -e '.[train,plot,dev,bench]'
 	@touch $@
 
 run: $(VENV)/.serve
