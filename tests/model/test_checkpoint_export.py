@@ -24,7 +24,7 @@ from onebit_model.tokenizer import train_tokenizer
 from onebit_service.cli import app
 
 SMALL = ModelConfig(
-    d_model=32, heads=2, blocks=2, feed_forward1=40, feed_forward2=48, average_after=1, vocabulary_size=40
+    d_model=32, heads=2, blocks=2, feed_forward1=48, feed_forward2=48, average_after=1, vocabulary_size=40
 )
 SENTENCES = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs", "it's vexing"]
 OPTIONS = {"per_row": True, "scheme": "nested", "private_norms": True}
@@ -87,7 +87,7 @@ def test_the_control_gives_text(checkpoint_path: Path) -> None:
 
 
 def test_commands(checkpoint_path: Path, tmp_path: Path) -> None:
-    """export, evaluate the control, compare it with itself."""
+    """export; evaluate the control through torch and the packed file through the engine; compare the two."""
     runner = CliRunner()
     result = runner.invoke(app, ["export", str(checkpoint_path), str(tmp_path / "model"), "--bits", "1"])
     assert result.exit_code == 0, result.output
@@ -103,7 +103,23 @@ def test_commands(checkpoint_path: Path, tmp_path: Path) -> None:
     assert "full precision" in result.output
     assert read_results(out)[0].sets["mine"][0].reference == "it's a box"
 
-    result = runner.invoke(app, ["evaluate", "--compare", str(out), str(out), "--report", str(tmp_path / "report")])
+    packed = tmp_path / "packed.json"
+    options = [
+        "--set",
+        str(tmp_path / "mine.jsonl"),
+        "--model",
+        str(tmp_path / "model"),
+        "--json",
+        str(packed),
+        "--chunk",
+        "8",
+    ]
+    result = runner.invoke(app, ["evaluate", *options, "--markdown"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("| set | 1 bit")
+    assert [system.bits for system in read_results(packed)] == [1]
+
+    result = runner.invoke(app, ["evaluate", "--compare", str(out), str(packed), "--report", str(tmp_path / "report")])
     assert result.exit_code == 0, result.output
     assert "MAPSSWE" in result.output
     assert (tmp_path / "report" / "comparison.md").exists()
