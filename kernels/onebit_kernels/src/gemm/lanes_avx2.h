@@ -31,6 +31,7 @@ struct Avx2Lanes {
     static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
     static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
     static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm256_add_epi32(a, b); }
+    static ONEBIT_INLINE void add_to(std::int32_t* p, Bytes v) { store(p, add32(load(p), v)); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm256_sub_epi32(a, b); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm256_set1_epi32(v); }
     static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) {
@@ -107,15 +108,16 @@ struct Avx2Lanes {
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm256_add_epi16(sums.all, v);
         sums.high = _mm256_add_epi16(sums.high, _mm256_srli_epi16(v, 8));
+        __asm__("" : "+x"(sums.all), "+x"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
-        alignas(32) std::uint16_t even[kBytes / 2], odd[kBytes / 2];
-        store(even, _mm256_sub_epi16(sums.all, _mm256_slli_epi16(sums.high, 8)));
-        store(odd, sums.high);
-        for (int i = 0; i < kBytes / 2; ++i) {
-            columns[2 * i] += even[i];
-            columns[2 * i + 1] += odd[i];
-        }
+        const Bytes even = _mm256_sub_epi16(sums.all, _mm256_slli_epi16(sums.high, 8));
+        const Bytes low = _mm256_unpacklo_epi16(even, sums.high);    // columns 0..7 and 16..23
+        const Bytes high = _mm256_unpackhi_epi16(even, sums.high);  // columns 8..15 and 24..31
+        add_to(columns, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(low)));
+        add_to(columns + 8, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(high)));
+        add_to(columns + 16, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(low, 1)));
+        add_to(columns + 24, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(high, 1)));
     }
 
     // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.

@@ -31,6 +31,7 @@ struct Avx512Lanes {
     static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
     static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
     static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
+    static ONEBIT_INLINE void add_to(std::int32_t* p, Bytes v) { store(p, add32(load(p), v)); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm512_sub_epi32(a, b); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm512_set1_epi32(v); }
     static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) {
@@ -95,15 +96,19 @@ struct Avx512Lanes {
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm512_add_epi16(sums.all, v);
         sums.high = _mm512_add_epi16(sums.high, _mm512_srli_epi16(v, 8));
+        __asm__("" : "+v"(sums.all), "+v"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
-        alignas(64) std::uint16_t even[kBytes / 2], odd[kBytes / 2];
-        store(even, _mm512_sub_epi16(sums.all, _mm512_slli_epi16(sums.high, 8)));
-        store(odd, sums.high);
-        for (int i = 0; i < kBytes / 2; ++i) {
-            columns[2 * i] += even[i];
-            columns[2 * i + 1] += odd[i];
-        }
+        const Bytes even = _mm512_sub_epi16(sums.all, _mm512_slli_epi16(sums.high, 8));
+        const Bytes pairs = _mm512_set_epi32(0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
+                                             0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003,
+                                             0x00220002, 0x00210001, 0x00200000);  // even 0, odd 0, even 1, odd 1, ..
+        const Bytes first = _mm512_permutex2var_epi16(even, pairs, sums.high);
+        const Bytes last = _mm512_permutex2var_epi16(even, add32(pairs, set32(0x00100010)), sums.high);
+        add_to(columns, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(first)));
+        add_to(columns + 16, _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(first, 1)));
+        add_to(columns + 32, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(last)));
+        add_to(columns + 48, _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(last, 1)));
     }
 
     // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.

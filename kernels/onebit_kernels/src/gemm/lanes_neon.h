@@ -36,6 +36,7 @@ struct NeonLanes {
         return vqtbl1q_s8(table, vreinterpretq_u8_s8(index));
     }
     static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return bytes(vaddq_s32(words(a), words(b))); }
+    static ONEBIT_INLINE void add_to(std::int32_t* p, Bytes v) { store(p, add32(load(p), v)); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return bytes(vsubq_s32(words(a), words(b))); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return bytes(vdupq_n_s32(v)); }
     static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) { return bytes(vshlq_s32(words(v), vdupq_n_s32(count))); }
@@ -106,10 +107,11 @@ struct NeonLanes {
         sums.high = vreinterpretq_s8_u16(vaddw_high_u8(vreinterpretq_u16_s8(sums.high), unsigned_v));
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
-        std::uint16_t total[kBytes];
-        vst1q_u16(total, vreinterpretq_u16_s8(sums.low));
-        vst1q_u16(total + kBytes / 2, vreinterpretq_u16_s8(sums.high));
-        for (int i = 0; i < kBytes; ++i) columns[i] += total[i];
+        const uint16x8_t low = vreinterpretq_u16_s8(sums.low), high = vreinterpretq_u16_s8(sums.high);
+        add_to(columns, vreinterpretq_s8_u32(vmovl_u16(vget_low_u16(low))));
+        add_to(columns + 4, vreinterpretq_s8_u32(vmovl_high_u16(low)));
+        add_to(columns + 8, vreinterpretq_s8_u32(vmovl_u16(vget_low_u16(high))));
+        add_to(columns + 12, vreinterpretq_s8_u32(vmovl_high_u16(high)));
     }
 
     // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.

@@ -29,6 +29,7 @@ struct Ssse3Lanes {
     static ONEBIT_INLINE Bytes high_nibbles(Bytes v) { return low_nibbles(_mm_srli_epi16(v, 4)); }
     static ONEBIT_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm_shuffle_epi8(table, index); }
     static ONEBIT_INLINE Bytes add32(Bytes a, Bytes b) { return _mm_add_epi32(a, b); }
+    static ONEBIT_INLINE void add_to(std::int32_t* p, Bytes v) { store(p, add32(load(p), v)); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return _mm_sub_epi32(a, b); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return _mm_set1_epi32(v); }
     static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) { return _mm_sll_epi32(v, _mm_cvtsi32_si128(count)); }
@@ -98,15 +99,15 @@ struct Ssse3Lanes {
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm_add_epi16(sums.all, v);
         sums.high = _mm_add_epi16(sums.high, _mm_srli_epi16(v, 8));
+        __asm__("" : "+x"(sums.all), "+x"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
-        alignas(16) std::uint16_t even[kBytes / 2], odd[kBytes / 2];
-        store(even, _mm_sub_epi16(sums.all, _mm_slli_epi16(sums.high, 8)));
-        store(odd, sums.high);
-        for (int i = 0; i < kBytes / 2; ++i) {
-            columns[2 * i] += even[i];
-            columns[2 * i + 1] += odd[i];
-        }
+        const Bytes even = _mm_sub_epi16(sums.all, _mm_slli_epi16(sums.high, 8));
+        const Bytes low = _mm_unpacklo_epi16(even, sums.high), high = _mm_unpackhi_epi16(even, sums.high);
+        add_to(columns, _mm_unpacklo_epi16(low, zero()));
+        add_to(columns + 4, _mm_unpackhi_epi16(low, zero()));
+        add_to(columns + 8, _mm_unpacklo_epi16(high, zero()));
+        add_to(columns + 12, _mm_unpackhi_epi16(high, zero()));
     }
 
     // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.

@@ -54,8 +54,10 @@ struct MultiplyTables {
         constexpr int kColumns = Vectors * Lanes::kBytes;
         alignas(64) std::int32_t sums[Rows][kColumns] = {};
         for (const TablePass* pass = tile.passes; pass < tile.passes + tile.pass_count; ++pass) {
-            for (int m = 0; m < Rows; ++m)
-                for (int n = 0; n < kColumns; ++n) sums[m][n] = (sums[m][n] << pass->shift) - pass->bias;
+            for (int i = 0; i < Rows * kColumns; i += Lanes::kFloats) {
+                std::int32_t* sum = sums[0] + i;
+                Lanes::store(sum, Lanes::sub32(Lanes::shift_left32(Lanes::load(sum), pass->shift), Lanes::set32(pass->bias)));
+            }
             for (int first = 0; first < tile.blocks; first += kBlocksBeforeOverflow) {
                 const int last = first + kBlocksBeforeOverflow;
                 walk<Lanes, Rows, Vectors>(sums, tile, *pass, first, last < tile.blocks ? last : tile.blocks);
