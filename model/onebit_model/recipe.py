@@ -120,6 +120,7 @@ class Recipe:
     intermediate_ctc: float = 0.0
     checkpoint_minutes: float = 3.0
     evaluate_every: int = 0
+    stop_at: int = 0  # leave the schedule at this step; 0 = follow it to its end
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -186,7 +186,7 @@ class Trainer:
     def run(self, stop_at: int | None = None) -> None:
         """Train to the recipe's last step (or `stop_at`), then write weights.pt."""
         recipe = self.recipe
-        last = min(recipe.optimizer.steps, stop_at or recipe.optimizer.steps)
+        last = min(recipe.optimizer.steps, stop_at or recipe.stop_at or recipe.optimizer.steps)
         saved = time.monotonic()
         batches = self.batches()
         with TrainingLog(self.output, self.step) as log, _progress() as progress:
