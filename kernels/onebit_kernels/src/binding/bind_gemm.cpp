@@ -1,5 +1,6 @@
 // Low-bit products by themselves, for tests and benchmarks; the engine uses gemm/lowbit_gemm.h directly.
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
@@ -9,9 +10,11 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../engine/buffer.h"
+#include "../gemm/ceilings.h"
 #include "../gemm/lowbit_gemm.h"
 #include "arrays.h"
 #include "bindings.h"
@@ -95,9 +98,15 @@ double multiply_seconds(const gemm::PackedMatrix& matrix, const Matrix& x, int b
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
 }
 
+std::pair<std::string, double> instruction_and_speed(const gemm::Ceiling& ceiling) {
+    return {ceiling.instruction, ceiling.operations_per_second};
+}
+
 }  // namespace
 
 void bind_gemm(nb::module_& module) {
+    module.def("int8_ceiling", [] { return instruction_and_speed(gemm::measure_int8_ceiling()); });
+    module.def("fp32_ceiling", [] { return instruction_and_speed(gemm::measure_fp32_ceiling()); });
     nb::class_<gemm::PackedMatrix>(module, "PackedMatrix")
         .def_static("from_planes", &pack_layers, nb::arg("layers"), nb::arg("columns"), nb::arg("bits"), nb::arg("isa") = "")
         .def_static("from_int8", &pack_weights, nb::arg("weights"), nb::arg("scale"), nb::arg("bias") = nb::none(),

@@ -44,6 +44,7 @@ CpuFeatures detect_cpu_features() {
     const Registers leaf1 = cpuid(1, 0), leaf7 = cpuid(7, 0), leaf7_1 = cpuid(7, 1);
     return {
         .ssse3 = bit(leaf1.ecx, 9),
+        .fma = ymm && bit(leaf1.ecx, 12),
         .avx2 = ymm && bit(leaf7.ebx, 5),
         .avxvnni = ymm && bit(leaf7_1.eax, 4),
         .avx512f = zmm && bit(leaf7.ebx, 16),

@@ -5,6 +5,7 @@ namespace onebit::gemm {
 
 struct CpuFeatures {
     bool ssse3 = false;
+    bool fma = false;
     bool avx2 = false;
     bool avxvnni = false;
     bool avx512f = false;
