@@ -17,6 +17,7 @@ from onebit_kernels import Engine
 from onebit_model.live import LiveOptions, LiveStream
 from onebit_model.voice import SileroVoice
 from onebit_service.errors import InternalError
+from onebit_service.idle_work import IdleWork
 from onebit_service.work import FileJob, FileRequest, News, StreamJob
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class EngineThread(threading.Thread):
 
     def run(self) -> None:
         while (batch := self._scheduler.next_batch(self._number)) is not None:
+            if isinstance(batch, IdleWork):
+                batch.compute(self._recognizer, self._engines[batch.bits])
+                continue
             try:
                 if isinstance(batch, FileBatch):
                     self._run_files(batch)

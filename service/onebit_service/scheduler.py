@@ -2,8 +2,8 @@
 
 Streams come before files: somebody is listening. An engine thread takes all streams of one precision that have a chunk
 ready, the longest waiting precision first; if there are none, segments of files, which are at most 30 s of audio and
-so hold a stream up for a fraction of a second at most. A stream stays with one thread (its state lives in that thread's
-engine); segments of files go to whichever is free.
+so hold a stream up for a fraction of a second at most; if there are none either, work that nobody waits for. A stream
+stays with one thread (its state lives in that thread's engine); segments of files go to whichever is free.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ from onebit_model.recognizer import Recognizer
 from onebit_service.engine_thread import EngineThread, FileBatch, StreamBatch
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue, Waiting
+from onebit_service.idle_work import IdleWork
 from onebit_service.metrics import Metrics
 from onebit_service.settings import Settings
 from onebit_service.work import FileJob, FileRequest, News, StreamJob
@@ -34,6 +36,7 @@ class Scheduler:
         self._settings = settings
         self._lock = threading.Lock()
         self._files = FairQueue()
+        self._idle_work: deque[IdleWork] = deque()
         self._file_jobs: set[FileJob] = set()
         self._stream_jobs: set[StreamJob] = set()
         self._stream_slots = 0
@@ -149,6 +152,12 @@ class Scheduler:
                 self._files.add(job, waiting)
                 self._wake_any()
 
+    def when_idle(self, work: IdleWork) -> None:
+        """Computed when nothing else waits, which may be never."""
+        with self._lock:
+            self._idle_work.append(work)
+            self._wake_any()
+
     def forget(self, job: FileJob) -> None:
         with self._lock:
             self._files.remove(job)
@@ -171,7 +180,7 @@ class Scheduler:
 
     # Work goes out, on the engine threads
 
-    def next_batch(self, lane: int) -> StreamBatch | FileBatch | None:
+    def next_batch(self, lane: int) -> StreamBatch | FileBatch | IdleWork | None:
         """Waits for work; None when the scheduler stops."""
         with self._lock:
             while not self._stopped:
@@ -179,6 +188,8 @@ class Scheduler:
                     return self._take_streams(lane)
                 if self._files:
                     return self._take_files()
+                if self._idle_work:
+                    return self._idle_work.popleft()
                 self._idle.add(lane)
                 self._wakeups[lane].wait()
                 self._idle.discard(lane)

@@ -9,12 +9,14 @@ from importlib.metadata import version
 
 import structlog
 
+from onebit_kernels import isa_names
 from onebit_model.assets import model_path
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_model.packed import PackedModel, read_packed
 from onebit_model.recognizer import Recognizer
-from onebit_service.errors import LoadingError
+from onebit_service.errors import InvalidParameterError, LoadingError
 from onebit_service.metrics import Metrics
+from onebit_service.reference_scorer import ReferenceScorer
 from onebit_service.scheduler import Scheduler
 from onebit_service.security import Keys, RateLimit
 from onebit_service.settings import Settings
@@ -28,6 +30,8 @@ class Service:
         self.settings = settings
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
+        if settings.isa and settings.isa not in isa_names():
+            raise InvalidParameterError("isa", f"setting ONEBIT_ISA: {settings.isa!r} is not one of {isa_names()}")
         self.metrics = Metrics()
         self.keys = Keys.load(settings)
         self.rate_limit = RateLimit(settings.rate_limit)
@@ -35,6 +39,7 @@ class Service:
         self.decoders = ThreadPoolExecutor(settings.max_files, thread_name_prefix="decode")
         self.failure: BaseException | None = None
         self._scheduler: Scheduler | None = None
+        self._scorer: ReferenceScorer | None = None
         self._loader = threading.Thread(target=self._load, name="load", daemon=True)
 
     def start(self) -> None:
@@ -43,6 +48,8 @@ class Service:
     def stop(self) -> None:
         if self._loader.ident is not None:
             self._loader.join()
+        if self._scorer is not None:
+            self._scorer.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
         self.decoders.shutdown(wait=False, cancel_futures=True)
@@ -65,6 +72,8 @@ class Service:
             scheduler.start()
             self._describe(recognizer)
             self._scheduler = scheduler
+            self._scorer = ReferenceScorer(scheduler, self.settings, self.metrics)
+            self._scorer.start()
             log.info("model_loaded", path=str(self.packed.path), bits=self.packed.bits, isa=recognizer.model.isa)
         except BaseException as error:
             log.exception("model_not_loaded")

@@ -54,6 +54,11 @@ class Settings:
     )
     allowed_origins: tuple[str, ...] = _setting((), "Origins whose pages may open streams; empty: all.")
 
+    reference_interval_seconds: float = _setting(
+        86400.0, "Time between two runs that score the shipped reference sets in the background; 0: none."
+    )
+    reference_delay_seconds: float = _setting(60.0, "Time from the start to the first of them.")
+
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("json", "json or console.")
 
@@ -63,11 +68,13 @@ class Settings:
         self._require("engine_threads", self.engine_threads >= 0, "must not be negative")
         self._require("tls_key", bool(self.tls_cert) == bool(self.tls_key), "goes together with tls_cert")
         self._require("log_level", self.log_level in ("debug", "info", "warning", "error"), "is no level")
+        for name in ("reference_interval_seconds", "reference_delay_seconds"):
+            self._require(name, 0 <= getattr(self, name) < float("inf"), "must not be negative")
         self._require("log_format", self.log_format in ("json", "console"), "must be json or console")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name.startswith(("max_", "buffer_", "idle_", "upload_", "queue_", "ffmpeg_seconds")):
-                self._require(field.name, value > 0, "must be more than 0")
+                self._require(field.name, 0 < value < float("inf"), "must be more than 0, and finite")
 
     def _require(self, name: str, holds: bool, message: str) -> None:
         if not holds:
@@ -84,6 +91,16 @@ class Settings:
             if text and not text.startswith("tcp://"):
                 values[field.name] = _parsed(field.name, text, kinds[field.name])
         return cls(**values)
+
+
+def settings_table() -> str:
+    """All settings as the Markdown of docs/settings.md."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+        shown = f"`{default}`" if default else ""
+        rows.append(f"| `{PREFIX}{field.name.upper()}` | {shown} | {field.metadata['meaning']} |")
+    return "\n".join(rows) + "\n"
 
 
 def _parsed(name: str, text: str, kind: Any) -> Any:
