@@ -17,7 +17,7 @@ class ByteFeed:
     def __init__(self, capacity_bytes: int = 1 << 20, on_room: Callable[[], None] | None = None) -> None:
         self._capacity_bytes = capacity_bytes
         self._on_room = on_room
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[memoryview] = deque()
         self._waiting_bytes = 0
         self._full = False
         self._closed = False
@@ -26,9 +26,10 @@ class ByteFeed:
         self._changed = threading.Condition()
 
     def offer(self, data: bytes) -> bool:
+        """Takes the data in any case; False: wait for `on_room` before the next."""
         with self._changed:
             if data and not self._abandoned:
-                self._chunks.append(data)
+                self._chunks.append(memoryview(data))
                 self._waiting_bytes += len(data)
             self._full = self._waiting_bytes >= self._capacity_bytes
             self._changed.notify()
@@ -53,7 +54,7 @@ class ByteFeed:
             self._changed.wait_for(lambda: self._ended() or self._waiting_bytes >= count)
             self._raise_error()
             head = b"".join(self._chunks)
-            self._chunks = deque([head] if head else [])
+            self._chunks = deque([memoryview(head)] if head else [])
             return head[:count]
 
     def read(self, count: int) -> bytes:
@@ -87,7 +88,7 @@ class ByteFeed:
             self._chunks.appendleft(data[count:])
             data = data[:count]
         self._waiting_bytes -= len(data)
-        return data
+        return bytes(data)
 
     def _ended(self) -> bool:
         return self._closed or self._error is not None

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onebit_model.segmentation import AudioSegment, Segmenter, quietest_point
+
+RATE = 16_000
+
+
+def speech_with_pauses(seconds: int) -> np.ndarray:
+    """Noise with 300 ms of near silence every 4.1 s."""
+    noise = np.random.default_rng(5).normal(0, 0.1, seconds * RATE).astype(np.float32)
+    for start in range(4 * RATE, len(noise), int(4.1 * RATE)):
+        noise[start : start + 3 * RATE // 10] *= 0.001
+    return noise
+
+
+def segments_of(audio: np.ndarray, block_samples: int) -> list[AudioSegment]:
+    segmenter = Segmenter()
+    blocks = range(0, len(audio), block_samples)
+    found = [segment for start in blocks for segment in segmenter.push(audio[start : start + block_samples])]
+    return [*found, *segmenter.finish()]
+
+
+@pytest.mark.parametrize("block_samples", [640, 100_003, 10_000_000])
+def test_segments_cover_the_audio_whatever_the_blocks(block_samples: int) -> None:
+    audio = speech_with_pauses(130)
+    segments = segments_of(audio, block_samples)
+    np.testing.assert_array_equal(np.concatenate([segment.samples for segment in segments]), audio)
+    assert [s.start_samples for s in segments] == [s.start_samples for s in segments_of(audio, 16_000)]
+    for segment in segments[:-1]:
+        assert 25 <= segment.seconds <= 30
+        around = audio[segment.start_samples + len(segment.samples) + np.arange(-500, 500)]
+        assert np.abs(around).max() < 0.001
+
+
+def test_short_audio_is_one_segment() -> None:
+    assert [s.seconds for s in segments_of(speech_with_pauses(30), 640)] == [30]
+    assert segments_of(np.zeros(0, np.float32), 640) == []
+
+
+def test_quietest_point() -> None:
+    audio = np.ones(RATE, np.float32)
+    audio[4000:7200] = 0
+    assert abs(quietest_point(audio) - 5600) <= 160
+    assert quietest_point(np.ones(100, np.float32)) == 50
+
+
+def test_silence() -> None:
+    assert AudioSegment(np.zeros(100, np.float32), 0).is_silent
+    assert AudioSegment(np.full(100, 5e-5, np.float32), 0).is_silent
+    assert not AudioSegment(np.full(100, 0.01, np.float32), 0).is_silent
