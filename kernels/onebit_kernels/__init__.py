@@ -1,13 +1,13 @@
 """The native core of onebit: low-bit Conformer on CPUs, streams in, tokens out. Needs numpy only.
 
-    model = Model(config, tensors, bits=(1, 2, 4))     # checked arrays -> kernel layout; immutable, shared by engines
-    engine = Engine(model, bits=1)                     # one per thread
-    stream = engine.open(chunk=0)                      # the whole segment at once; 8 or 16: chunks of 640 or 1280 ms
-    stream.feed(samples)
-    stream.finish()
-    while stream.ready:
-        engine.step([stream])                          # any streams together: company never changes a result
-    result = stream.take()
+model = Model(config, tensors, bits=(1, 2, 4))     # checked arrays -> kernel layout; immutable, shared by engines
+engine = Engine(model, bits=1)                     # one per thread
+stream = engine.open(chunk=0)                      # the whole segment at once; 8 or 16: chunks of 640 or 1280 ms
+stream.feed(samples)
+stream.finish()
+while stream.ready:
+    engine.step([stream])                          # any streams together: company never changes a result
+result = stream.take()
 """
 
 from onebit_kernels._core import Engine, Model, Result, Stream, Token, isa_names, log_mel

@@ -48,8 +48,8 @@ class PackedMatrix:
     def multiply(self, x: FloatArray, bits: int, exact: bool = False) -> FloatArray:
         """x (M, columns) -> (M, N); bits 1, 2, 4, or 8 for int8 weights."""
 
-    def multiply_seconds(self, x: FloatArray, bits: int, exact: bool = False, repeats: int = 1) -> float:
-        """Seconds that one such product takes, over `repeats` of them."""
+    def multiply_repeatedly(self, x: FloatArray, bits: int, exact: bool, repeats: int) -> None:
+        """The same product many times, for benchmarks."""
 
 class Model:
     """Weights in the layout of the kernels; immutable, shareable between engines and threads.
@@ -133,7 +133,10 @@ class Engine:
     def open(self, chunk: int, keep_logits: bool = False) -> Stream:
         """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s)."""
     def step(self, streams: Sequence[Stream]) -> None:
-        """One chunk of every stream, without the interpreter lock; ValueError if one is not ready, foreign or doubled."""
+        """One chunk of every stream, without the interpreter lock.
+
+        ValueError if one is not ready, foreign or given twice; RuntimeError while another thread steps this engine.
+        """
     def stage_seconds(self, clear: bool = False) -> dict[str, float]:
         """Seconds of arithmetic by stage since the engine was made or last cleared."""
     @property

@@ -32,7 +32,7 @@ float* Encoder::prepare(const std::vector<StreamStep>& steps, std::size_t sample
     const std::size_t d = config_.d_model;
     x_.ensure(stem_rate_.rows * d);
     queries_.ensure(stem_rate_.rows * d);
-    keys_values_.ensure(block_bytes(std::max(stem_rate_.key_frames, output_rate_.key_frames)));
+    keys_values_.ensure(key_bytes(2 * std::max(stem_rate_.key_frames, output_rate_.key_frames)));
     int padded_keys = 0, blocks = 0;
     for (const Layout* layout : {&stem_rate_, &output_rate_}) {
         for (std::size_t s = 0; s < steps.size(); ++s) {
@@ -68,11 +68,9 @@ void Encoder::lay_out(const std::vector<StreamStep>& steps, int divisor, Layout&
     layout.build(span_rows_);
 }
 
-std::size_t Encoder::block_bytes(int capacity) const {
-    return 2 * static_cast<std::size_t>(capacity) * config_.d_model * cache_.element_bytes;
+std::size_t Encoder::key_bytes(int frames) const {
+    return static_cast<std::size_t>(frames) * config_.d_model * cache_.element_bytes;
 }
-
-std::byte* Encoder::current_block(const Piece& piece) const { return keys_values_.data() + block_bytes(piece.place); }
 
 std::size_t Encoder::resident_bytes() const {
     return samples_.bytes() + x_.bytes() + queries_.bytes() + keys_values_.bytes() + scratch_.bytes() + normed_.bytes() +

@@ -50,7 +50,6 @@ private:
     void attention_output(const BlockWeights& weights, const Tile& tile);
     void convolution(int index, const std::vector<StreamStep>& steps, const Tile& tile);
     void convolve_piece(int index, Stream& stream, const Piece& piece, const float* expanded, float* out);
-    void keep_keys_values(int index, const StreamStep& step, int span);
     void average_frames(const std::vector<StreamStep>& steps);
     void search(const std::vector<StreamStep>& steps);
 
@@ -58,8 +57,8 @@ private:
     void linear(const gemm::PackedMatrix& weights, const float* x, int rows, std::ptrdiff_t stride, float* y);
     void add_residual(const Tile& tile, const float* y, float factor);
     float* row(int index) const { return x_.data() + static_cast<std::ptrdiff_t>(index) * config_.d_model; }
-    std::byte* current_block(const Piece& piece) const;
-    std::size_t block_bytes(int capacity) const;
+    KeyBlock current_block(const Piece& piece) const;
+    std::size_t key_bytes(int frames) const;
 
     const Model& model_;
     const ModelConfig& config_;

@@ -18,15 +18,22 @@ void Encoder::project_queries_keys_values(const BlockWeights& weights, const Til
     for (int p = tile.first_piece; p < tile.first_piece + tile.pieces; ++p) {
         const Piece& piece = layout_->pieces[p];
         const float* rows = wide_.data() + static_cast<std::ptrdiff_t>(piece.row - tile.row) * 3 * d;
-        std::byte* block = current_block(piece);
-        cache_.pack_keys(rows + d, 3 * d, piece.rows, shape, piece.capacity, block);
-        cache_.pack_values(rows + 2 * d, 3 * d, piece.rows, shape, piece.capacity, block + block_bytes(piece.capacity) / 2);
+        cache_.pack(rows + d, rows + 2 * d, 3 * d, shape, current_block(piece));
     }
     clock.charge(Stage::projections);
 }
 
+// Key blocks of a span lie head by head: keys (heads, all frames of the span, head_dim), then values.
+KeyBlock Encoder::current_block(const Piece& piece) const {
+    const Piece& first = layout_->pieces[layout_->first_piece_of_span[piece.span]];
+    const Piece& last = layout_->pieces[layout_->first_piece_of_span[piece.span + 1] - 1];
+    const int span_frames = last.place + last.capacity - first.place, head_dim = config_.head_dim();
+    std::byte* keys = keys_values_.data() + key_bytes(2 * first.place) + key_bytes(piece.place - first.place) / config_.heads;
+    return {keys, keys + key_bytes(span_frames), piece.rows, piece.capacity, static_cast<std::ptrdiff_t>(span_frames) * head_dim};
+}
+
 void Encoder::attend(int index, const StreamStep& step, int span) {
-    const StreamState& state = step.stream->state();
+    StreamState& state = step.stream->state();
     const Piece* pieces = layout_->pieces.data() + layout_->first_piece_of_span[span];
     const int count = layout_->first_piece_of_span[span + 1] - layout_->first_piece_of_span[span];
     key_blocks_.clear();
@@ -35,23 +42,18 @@ void Encoder::attend(int index, const StreamStep& step, int span) {
             key_blocks_.push_back(state.key_block(state.blocks[index], age));
     int rows = 0;
     for (int p = 0; p < count; ++p) {
-        const std::byte* block = current_block(pieces[p]);
-        key_blocks_.push_back({block, block + block_bytes(pieces[p].capacity) / 2, pieces[p].rows, pieces[p].capacity});
+        key_blocks_.push_back(current_block(pieces[p]));
         rows += pieces[p].rows;
     }
     float* queries = queries_.data() + static_cast<std::ptrdiff_t>(pieces[0].row) * config_.d_model;
     const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
     cache_.attend({queries, config_.d_model, rows, scale, {config_.heads, config_.head_dim()}, key_blocks_.data(),
                    static_cast<int>(key_blocks_.size()), queries, scratch_.data()});
-    keep_keys_values(index, step, span);
-}
-
-// The current chunk takes the place of the oldest one, which no later chunk sees.
-void Encoder::keep_keys_values(int index, const StreamStep& step, int span) {
-    StreamState& state = step.stream->state();
-    if (state.blocks.empty() || step.step.last) return;
-    const Piece& piece = layout_->pieces[layout_->first_piece_of_span[span]];
-    std::memcpy(state.slot(state.blocks[index], state.chunks), current_block(piece), block_bytes(piece.capacity));
+    const bool goes_on = !state.blocks.empty() && !step.step.last;
+    if (goes_on) {  // the current chunk takes the place of the oldest one, which no later chunk sees
+        BlockState& block = state.blocks[index];
+        std::memcpy(state.key_block(block, 0).keys, key_blocks_.back().keys, state.block_bytes(block));
+    }
 }
 
 void Encoder::attention_output(const BlockWeights& weights, const Tile& tile) {

@@ -35,7 +35,18 @@ std::size_t bytes_of(const std::vector<T>& values) {
 }  // namespace
 
 Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamOptions options)
-    : model_(std::move(model)), bits_(bits), exact_(exact), options_(options), state_(*model_, cache_of(*model_, exact), options.chunk) {}
+    : model_(std::move(model)), bits_(bits), exact_(exact), options_(options), state_(*model_, cache_of(*model_, exact), options.chunk) {
+    if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
+}
+
+// A frame gives one token at most; results that are taken after every step never grow beyond this.
+void Stream::reserve_results(int frames) {
+    const std::size_t outputs = options_.keep_logits ? static_cast<std::size_t>(model_->config.outputs()) : 0;
+    fresh_.tokens.reserve(frames);
+    fresh_.logits.reserve(frames * outputs);
+    pending_.tokens.reserve(frames);
+    pending_.logits.reserve(frames * outputs);
+}
 
 void Stream::feed(std::span<const float> samples) {
     if (finished_) throw std::invalid_argument("the segment is finished: reset the stream before feeding it again");
@@ -56,7 +67,8 @@ void Stream::reset() {
     total_samples_ = 0;
     computed_stem_frames_ = 0;
     finished_ = false;
-    pending_ = Result();
+    take();
+    pending_.frames = pending_.trailing_blank_frames = 0;
 }
 
 std::size_t Stream::buffered_samples() const {
@@ -122,10 +134,7 @@ void Stream::begin_step(const Step& step, float* samples) {
     }
     computed_stem_frames_ += step.stem_frames;
     stepping_ = true;
-
-    const std::size_t frames = static_cast<std::size_t>(step.stem_frames) / kAverage;
-    fresh_.tokens.reserve(frames);
-    if (options_.keep_logits) fresh_.logits.reserve(frames * model_->config.outputs());
+    reserve_results(step.stem_frames / kAverage);
 }
 
 void Stream::end_step() {

@@ -71,6 +71,7 @@ private:
     int available_stem_frames() const;
     int segment_stem_frames() const;
     int next_mel_frame() const;
+    void reserve_results(int frames);
 
     std::shared_ptr<const Model> model_;
     int bits_;

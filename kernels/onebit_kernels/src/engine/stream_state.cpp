@@ -13,7 +13,7 @@ StreamState::StreamState(const Model& model, const CacheOperations& cache, int c
     for (int i = 0; i < config.blocks; ++i) {
         const int stem_frames = chunk * kStemFramesPerUnit;
         blocks[i].capacity = i < config.average_after ? stem_frames : stem_frames / kAverage;
-        blocks[i].keys_values.resize(config.left_chunks * slot_bytes(blocks[i]));
+        blocks[i].keys_values.resize(config.left_chunks * block_bytes(blocks[i]));
         blocks[i].convolution.resize((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
     }
 }
@@ -27,22 +27,16 @@ void StreamState::reset() {
     chunks = 0;
 }
 
-std::size_t StreamState::block_elements(const BlockState& block) const {
-    return static_cast<std::size_t>(block.capacity) * model_->config.d_model;
+std::size_t StreamState::block_bytes(const BlockState& block) const {
+    return 2 * static_cast<std::size_t>(block.capacity) * model_->config.d_model * cache_->element_bytes;
 }
 
-std::size_t StreamState::slot_bytes(const BlockState& block) const {
-    return 2 * block_elements(block) * cache_->element_bytes;
-}
-
-KeyBlock StreamState::key_block(const BlockState& block, int age) const {
+KeyBlock StreamState::key_block(BlockState& block, int age) {
     const int place = (chunks - age) % model_->config.left_chunks;
-    const std::byte* keys = block.keys_values.data() + place * slot_bytes(block);
-    return {keys, keys + slot_bytes(block) / 2, block.capacity, block.capacity};
-}
-
-std::byte* StreamState::slot(BlockState& block, int chunk) const {
-    return block.keys_values.data() + chunk % model_->config.left_chunks * slot_bytes(block);
+    const std::size_t bytes = block_bytes(block);
+    std::byte* keys = block.keys_values.data() + place * bytes;
+    return {keys, keys + bytes / 2, block.capacity, block.capacity,
+            static_cast<std::ptrdiff_t>(block.capacity) * model_->config.head_dim()};
 }
 
 }  // namespace onebit

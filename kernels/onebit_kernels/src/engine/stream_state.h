@@ -25,7 +25,7 @@ struct StemState {
 // One block: keys and values of the last `left_chunks` chunks, and the last inputs of the depthwise convolution.
 struct BlockState {
     int capacity = 0;                     // frames of a chunk at this block's frame rate
-    std::vector<std::byte> keys_values;   // (left_chunks, keys | values) blocks in the order of KeyBlock
+    std::vector<std::byte> keys_values;   // (left_chunks, keys | values), head_stride = capacity * head_dim
     std::vector<std::byte> convolution;   // (taps - 1, d_model)
 };
 
@@ -36,12 +36,10 @@ public:
 
     void reset();
 
-    std::size_t block_elements(const BlockState& block) const;  // of keys alone; values are as many
-
-    // Key block of the chunk `age` chunks ago, 1 <= age <= min(chunks, left_chunks); frames are full.
-    KeyBlock key_block(const BlockState& block, int age) const;
-    // Where the current chunk's keys, followed by its values, will be kept.
-    std::byte* slot(BlockState& block, int chunk) const;
+    // What the stream remembers of the chunk `age` chunks ago, 1 <= age <= min(chunks, left_chunks); or with age 0 the
+    // place, which is that of the oldest, where the current chunk will be kept.
+    KeyBlock key_block(BlockState& block, int age);
+    std::size_t block_bytes(const BlockState& block) const;  // of keys and values
 
     StemState stem;
     std::vector<BlockState> blocks;
@@ -50,8 +48,6 @@ public:
     int chunks = 0;
 
 private:
-    std::size_t slot_bytes(const BlockState& block) const;
-
     const Model* model_;
     const CacheOperations* cache_;
 };

@@ -11,27 +11,36 @@ namespace {
 // Transposes: one frame's head becomes one column of the block. A strip of kLanes frames is gathered first, so that
 // conversion and stores are whole vectors.
 template <class Element>
-void pack_keys(const float* k, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* block) {
-    Element* keys = static_cast<Element*>(block);
-    for (int t = 0; t < capacity; t += kLanes) {
-        const int present = rows - t < kLanes ? rows - t : kLanes;
-        for (int d = 0; d < shape.dim(); ++d) {
-            float column[kLanes] = {};
-            for (int lane = 0; lane < present; ++lane) column[lane] = k[(t + lane) * stride + d];
-            store(keys + static_cast<std::ptrdiff_t>(d) * capacity + t, load(column));
+ONEBIT_INLINE void pack_keys(const float* k, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block) {
+    for (int t = 0; t < block.capacity; t += kLanes) {
+        const int present = block.frames - t < kLanes ? block.frames - t : kLanes;
+        for (int h = 0; h < shape.heads; ++h) {
+            Element* keys = reinterpret_cast<Element*>(block.keys) + h * block.head_stride + t;
+            for (int d = 0; d < shape.head_dim; ++d, keys += block.capacity) {
+                float column[kLanes] = {};
+                for (int lane = 0; lane < present; ++lane) column[lane] = k[(t + lane) * stride + h * shape.head_dim + d];
+                store(keys, load(column));
+            }
         }
     }
 }
 
 template <class Element>
-void pack_values(const float* v, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* block) {
-    Element* values = static_cast<Element*>(block);
+ONEBIT_INLINE void pack_values(const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block) {
     for (int h = 0; h < shape.heads; ++h) {
-        for (int t = 0; t < capacity; ++t, values += shape.head_dim) {
+        Element* values = reinterpret_cast<Element*>(block.values) + h * block.head_stride;
+        for (int t = 0; t < block.capacity; ++t, values += shape.head_dim) {
             const float* row = v + t * stride + h * shape.head_dim;
-            for (int d = 0; d < shape.head_dim; d += kLanes) store(values + d, t < rows ? load(row + d) : splat(0.0f));
+            for (int d = 0; d < shape.head_dim; d += kLanes)
+                store(values + d, t < block.frames ? load(row + d) : splat(0.0f));
         }
     }
+}
+
+template <class Element>
+void pack(const float* k, const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block) {
+    pack_keys<Element>(k, stride, shape, block);
+    pack_values<Element>(v, stride, shape, block);
 }
 
 // scores[r, t .. t + kVectors * kLanes) of one block and one head.
@@ -85,7 +94,7 @@ ONEBIT_INLINE void mix_tile(const AttentionCall& call, int head, int d, const fl
         for (Floats& value : row) value = splat(0.0f);
     for (int b = 0; b < call.block_count; ++b) {
         const KeyBlock& block = call.blocks[b];
-        const Element* values = static_cast<const Element*>(block.values) + static_cast<std::ptrdiff_t>(head) * block.capacity * call.shape.head_dim + d;
+        const Element* values = reinterpret_cast<const Element*>(block.values) + head * block.head_stride + d;
         for (int t = 0; t < block.frames; ++t, values += call.shape.head_dim) {
             Floats value[kVectors];
             for (int v = 0; v < kVectors; ++v) value[v] = load(values + v * kLanes);
@@ -124,7 +133,7 @@ ONEBIT_INLINE void attend_tile(const AttentionCall& call, int head, int first_ro
     int at = 0;
     for (int b = 0; b < call.block_count; ++b) {
         const KeyBlock& block = call.blocks[b];
-        const Element* keys = static_cast<const Element*>(block.keys) + static_cast<std::ptrdiff_t>(head) * head_dim * block.capacity;
+        const Element* keys = reinterpret_cast<const Element*>(block.keys) + head * block.head_stride;
         score_block(queries, head_dim, keys, block, scores + at, padded_keys);
         at += block.capacity;
     }
@@ -163,8 +172,7 @@ template <class Element>
 constexpr CacheOperations cache_operations() {
     return {
         .element_bytes = sizeof(Element),
-        .pack_keys = pack_keys<Element>,
-        .pack_values = pack_values<Element>,
+        .pack = pack<Element>,
         .attend = attend<Element>,
         .write = write_cache<Element>,
         .read = read_cache<Element>,

@@ -14,13 +14,15 @@ namespace onebit {
 struct LogMelView;
 
 // Keys and values of up to `capacity` frames (a multiple of 16) in the order in which attention reads them:
-//   keys[(h * head_dim + d) * capacity + t]      values[(h * capacity + t) * head_dim + d]      t < frames are valid
-// Elements are those of the cache that the block belongs to: float16 or float32.
+//   keys[h * head_stride + d * capacity + t]      values[h * head_stride + t * head_dim + d]      t < frames are valid
+// Elements are those of the cache that the block belongs to: float16 or float32. Blocks of one long segment lie head by head,
+// so that attention walks memory in order.
 struct KeyBlock {
-    const void* keys;
-    const void* values;
+    std::byte* keys;
+    std::byte* values;
     int frames;
     int capacity;
+    std::ptrdiff_t head_stride;  // in elements
 };
 
 struct HeadShape {
@@ -61,9 +63,8 @@ struct DepthwiseWeights {
 struct CacheOperations {
     std::size_t element_bytes;
 
-    // Rows k[t * stride + h * head_dim + d] into a block; frames from `rows` to `capacity` become 0.
-    void (*pack_keys)(const float* k, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* keys);
-    void (*pack_values)(const float* v, std::ptrdiff_t stride, int rows, HeadShape shape, int capacity, void* values);
+    // Rows k[t * stride + h * head_dim + d], and the same of v, into a block; frames from block.frames to capacity become 0.
+    void (*pack)(const float* k, const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block);
     void (*attend)(const AttentionCall& call);
 
     void (*write)(const float* from, void* to, std::size_t count);  // count: a multiple of 16

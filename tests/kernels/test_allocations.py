@@ -1,0 +1,56 @@
+"""In the steady state a step asks the operating system and the C library for nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+PROGRAM = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+from onebit_kernels import Engine, Model
+from random_model import SMALL, random_tensors, speech_like
+
+count = ctypes.CDLL(None).onebit_allocations
+count.restype = ctypes.c_long
+model = Model(SMALL, random_tensors(SMALL), (1,))
+engine = Engine(model, 1)
+audio = speech_like(20)
+streams = [engine.open(8), engine.open(16), engine.open(8)]
+
+def steps(seconds):
+    for stream in streams:
+        stream.reset()
+        stream.feed(audio[: 16_000 * seconds])
+    requests = steps = 0
+    while ready := [s for s in streams if s.ready]:
+        before = count()
+        engine.step(ready)
+        requests += count() - before
+        steps += 1
+        for stream in ready:
+            stream.take()
+    return requests, steps
+
+steps(5)
+print(*steps(20))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer owns the allocator")
+def test_a_step_allocates_nothing(tmp_path: Path) -> None:
+    counter = tmp_path / "counter.so"
+    source = HERE / "allocation_counter.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", str(source), "-o", str(counter), "-ldl"], check=True)
+    environment = os.environ | {"LD_PRELOAD": str(counter)}
+    program = [sys.executable, "-c", PROGRAM, str(HERE)]
+    output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
+    requests, steps = map(int, output.split())
+    assert steps == 31
+    assert requests == 0
