@@ -1,12 +1,8 @@
 # One image for every box: the kernels choose their instruction set when they start. Nothing below names a processor,
 # so that amd64 and arm64 come from the same file: docker buildx build --platform linux/amd64,linux/arm64 .
-#
-# The stages start from the same base. A build base that has the packages of the first stage already (a cache of one's
-# own) saves the time to install them and changes nothing else.
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
-ARG BUILD_BASE_IMAGE=${BASE_IMAGE}
 
-FROM ${BUILD_BASE_IMAGE} AS wheel
+FROM ${BASE_IMAGE} AS build
 # Debian replaces a package by its security update and drops the old one: a pinned version stops the build, not the bug.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -17,8 +13,6 @@ COPY . .
 ENV PIP_CONSTRAINT=/source/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /build \
  && /build/bin/pip wheel --quiet --no-deps --wheel-dir /wheels .
-
-FROM wheel AS environment
 # No pip in what is shipped: the environment is filled from outside.
 RUN python3 -m venv --without-pip /opt/onebit \
  && /build/bin/pip --python /opt/onebit/bin/python install --quiet /wheels/*.whl
@@ -33,7 +27,7 @@ RUN apt-get update \
  && groupadd --system --gid 10001 onebit \
  && useradd --system --uid 10001 --gid onebit --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin onebit \
  && install -d -o onebit -g onebit -m 0700 /var/spool/onebit
-COPY --from=environment /opt/onebit /opt/onebit
+COPY --from=build /opt/onebit /opt/onebit
 
 ARG VERSION=0.1.0
 ARG REVISION=

@@ -12,7 +12,7 @@ NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
   $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
 CLIPS := model/onebit_model/reference/ljspeech/ljspeech.0.tar
 
-.PHONY: run lint test test-system check train bench sanitize neon-test clean
+.PHONY: run lint test test-system check train bench sanitize neon-test rules-check clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,7 +36,7 @@ $(VENV)/.serve: $(VENV)/.tools $(NATIVE)
 # Training and tests. torchaudio comes without its dependencies: only its Python part is used.
 $(VENV)/.dev: $(VENV)/.tools $(NATIVE)
 	@echo "Installing the training and test tools into $(VENV) (once)"
-	$(INSTALL) -e '.[train,plot,dev]'
+	$(INSTALL) -e '.[train,plot,dev,deploy]'
 	$(INSTALL) --no-deps torchaudio
 	@touch $@ $(VENV)/.serve
 
@@ -73,8 +73,37 @@ bench: $(VENV)/.bench
 sanitize: $(VENV)/.dev
 	bash tests/system/sanitize.sh
 
+# Each with a real tool: Compose, Helm's engine and Kubernetes' schemas, promtool.
+compose-check: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/deploy/test_compose.py tests/deploy/test_dockerfile.py
+
+helm-check: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/deploy/test_helm.py
+
+rules-check: $(VENV)/.dev
+	bash tests/system/requirements.sh
+	promtool check rules deploy/prometheus/rules/*.yml
+	promtool test rules deploy/prometheus/tests/*.test.yml
+	$(BIN)/python -m pytest tests/deploy/test_rules.py
+
+# MINUTES=300 for a night, URL=http://... for a server that runs already.
+MINUTES ?= 3
+soak: $(VENV)/.dev
+	$(BIN)/python -m loadtests.soak --minutes $(MINUTES) $(if $(URL),--url $(URL))
+
+# BITS=2, PACKET_MS=20, STREAMS=80 for one number of streams, URL=http://... for a server that runs already.
+BITS ?= 1
+PACKET_MS ?= 100
+loadtest: $(VENV)/.dev
+	$(BIN)/python -m loadtests.streams --bits $(BITS) --packet-ms $(PACKET_MS) $(if $(STREAMS),--streams $(STREAMS),--search) $(if $(URL),--url $(URL))
+	$(BIN)/python -m loadtests.files --bits $(BITS) $(if $(URL),--url $(URL))
+
 neon-test:
 	bash tests/system/neon.sh
+
+rules-check:
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool test rules deploy/prometheus/tests/*.test.yml
 
 clean:
 	rm -rf build $(VENV)

@@ -4,8 +4,12 @@ set -euo pipefail
 
 needed="
 git git
+promtool prometheus
 qemu-aarch64-static qemu-user-static
 aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+promtool prometheus
+mmdebstrap mmdebstrap
+buildah buildah
 "
 
 missing=()
