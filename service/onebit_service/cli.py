@@ -191,3 +191,34 @@ def train(
         from onebit_model.trainer import train as run
 
         run(recipe, output or Path("runs") / recipe.stem, caches)
+
+
+bench_app = typer.Typer(
+    help="Speed, measured beside other engines in one run (needs the extra bench).", no_args_is_help=True
+)
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command("kernels")
+def bench_kernels(
+    rows: Annotated[str, typer.Option(help="Rows M of the input, as in 1,16,256.")] = "1,16,256",
+    turns: Annotated[int, typer.Option(min=1, help="Turns of which the median counts.")] = 9,
+    isa: Annotated[str, typer.Option(help="Instruction set. Default: the best of this machine.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+) -> None:
+    """Low-bit products at the sizes of the model: 10^9 operations a second, on one core."""
+    from rich.console import Console
+
+    from onebit_kernels import isa_names
+    from onebit_kernels.bench.kernel_tables import show
+    from onebit_kernels.bench.kernels import MODEL_SHAPES, Plan, run, to_json
+
+    if isa and isa not in isa_names():
+        raise typer.BadParameter(f"available: {', '.join(isa_names())}", param_hint="--isa")
+    console = Console()
+    with console.status("measuring") as status:
+        plan = Plan(list(MODEL_SHAPES), [int(part) for part in rows.split(",")], turns, isa=isa)
+        report = run(plan, progress=status.update)
+    show(report, console)
+    if json_file:
+        json_file.write_text(to_json(report))

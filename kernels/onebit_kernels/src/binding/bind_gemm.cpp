@@ -5,8 +5,6 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <chrono>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -86,16 +84,14 @@ nb::object multiply(const gemm::PackedMatrix& matrix, const Matrix& x, int bits,
     return matrix_array(std::move(y), matrix.rows);
 }
 
-// Seconds of one product, over `repeats` of them.
-double multiply_seconds(const gemm::PackedMatrix& matrix, const Matrix& x, int bits, bool exact, int repeats) {
+// For benchmarks, which do not want to time Python.
+void multiply_repeatedly(const gemm::PackedMatrix& matrix, const Matrix& x, int bits, bool exact, int repeats) {
     const gemm::ConstRows rows = rows_of(matrix, x, bits);
     std::vector<float> y(static_cast<std::size_t>(rows.rows) * matrix.rows);
     Buffer<std::byte> workspace;
     workspace.ensure(gemm::linear_workspace_bytes(matrix.columns));
-    const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; ++i)
         gemm::linear(rows, matrix, bits, mode_of(exact), {y.data(), matrix.rows}, workspace.data());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
 }
 
 std::pair<std::string, double> instruction_and_speed(const gemm::Ceiling& ceiling) {
@@ -114,8 +110,8 @@ void bind_gemm(nb::module_& module) {
         .def_prop_ro("resident_bytes", [](const gemm::PackedMatrix& matrix) { return matrix.resident_bytes; })
         .def_prop_ro("isa", [](const gemm::PackedMatrix& matrix) { return gemm::name_of(*matrix.isa); })
         .def("multiply", &multiply, nb::arg("x"), nb::arg("bits"), nb::arg("exact") = false)
-        .def("multiply_seconds", &multiply_seconds, nb::arg("x"), nb::arg("bits"), nb::arg("exact") = false,
-             nb::arg("repeats") = 1);
+        .def("multiply_repeatedly", &multiply_repeatedly, nb::arg("x"), nb::arg("bits"), nb::arg("exact"),
+             nb::arg("repeats"));
 }
 
 }  // namespace onebit

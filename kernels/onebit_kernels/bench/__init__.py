@@ -1,0 +1,1 @@
+"""Benchmarks beside other engines. They need the extra "bench"; nothing else imports them."""
