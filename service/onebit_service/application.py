@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from onebit_service import health_routes, stream_route, transcribe_route
+from onebit_service import health_routes, openai_routes, stream_route, transcribe_route
 from onebit_service.error_answers import install_error_answers
 from onebit_service.logs import configure_logs
 from onebit_service.request_context import RequestContext
@@ -39,6 +40,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health_routes.router)
     app.include_router(transcribe_route.router)
     app.include_router(stream_route.router)
+    app.include_router(openai_routes.router)
     install_error_answers(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
     app.add_middleware(RequestContext, service=service)
     return app

@@ -89,6 +89,31 @@ def transcribe(
 
 
 @app.command()
+def stream(
+    file: Annotated[Path | None, typer.Argument(help="Audio file; - is standard input.")] = None,
+    microphone: Annotated[bool, typer.Option("--microphone", help="Record instead (arecord, parec or rec).")] = False,
+    url: Annotated[str, typer.Option(help="The server's /stream.")] = "ws://127.0.0.1:8000/stream",
+    bits: Annotated[int | None, typer.Option(help="Precision: 1, 2 or 4. Default: the server's.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="ONEBIT_KEY", help="Key, where the server wants one.")] = None,
+    real_time: Annotated[bool, typer.Option("--real-time", help="Send a file as slowly as it is spoken.")] = False,
+) -> None:
+    """Send audio to a server as a stream and show the text as it comes."""
+    if (file is None) != microphone:
+        raise typer.BadParameter("name a file, or --microphone")
+    with errors_for_people():
+        import asyncio
+
+        from onebit_service.client import StreamOptions, StreamRefusedError
+        from onebit_service.stream_command import StreamJob, run_stream
+
+        try:
+            asyncio.run(run_stream(StreamJob(url, file, StreamOptions(bits=bits), key, real_time)))
+        except (StreamRefusedError, OSError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+@app.command()
 def evaluate(
     sets: Annotated[
         list[str] | None,

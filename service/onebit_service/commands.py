@@ -40,22 +40,22 @@ def curl_line(settings: Settings) -> str:
 
 def transcribe_file(recognizer: Recognizer, source: IO[bytes], bits: int, chunk: Chunk) -> Iterator[str]:
     """The texts of a file's segments, read by the same code as an upload."""
-    feed = _FileFeed(source)
-    feed.start()
+    reader = FileFeed(source)
+    reader.start()
     options = AudioOptions(ffmpeg=Ffmpeg.find("ffmpeg", 3600.0))
     engine = recognizer.engine(bits)
     try:
-        with open_audio(feed.feed, options) as audio:
+        with open_audio(reader.feed, options) as audio:
             blocks = (block[:, 0] for block in audio.blocks())
             for segment in recognizer.transcribe_blocks(blocks, engine, chunk):
                 if segment.words:
                     yield segment.text
     finally:
-        feed.feed.abandon()
-        feed.join()
+        reader.feed.abandon()
+        reader.join()
 
 
-class _FileFeed(threading.Thread):
+class FileFeed(threading.Thread):
     """Reads a file or standard input into a feed, as far ahead as the feed has room."""
 
     def __init__(self, source: IO[bytes]) -> None:

@@ -18,6 +18,8 @@ from onebit_service.transcription import ClientGoneError
 log = structlog.get_logger("onebit.errors")
 
 OPENAI_PREFIX = "/v1/"
+# OpenAI's clients know one status for everything that is wrong with a request.
+OPENAI_STATUS = {408: 400, 415: 400, 422: 400}
 CLIENT_CLOSED_REQUEST = 499
 
 
@@ -61,7 +63,8 @@ def error_response(request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     _count(request, meaning)
     if request.url.path.startswith(OPENAI_PREFIX):
-        return JSONResponse({"error": openai_fields(shown, meaning)}, meaning.status, headers)
+        status = OPENAI_STATUS.get(meaning.status, meaning.status)
+        return JSONResponse({"error": openai_fields(shown, meaning)}, status, headers)
     return JSONResponse({"error": error_fields(shown), "request_id": request_id}, meaning.status, headers)
 
 
@@ -87,8 +90,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed"}
     request_id = request.scope.get("state", {}).get("request_id", "")
-    fields = {"code": codes.get(error.status_code, "invalid_request"), "message": str(error.detail)}
-    return JSONResponse({"error": fields, "request_id": request_id}, error.status_code, dict(error.headers or {}))
+    code = codes.get(error.status_code, "invalid_request")
+    headers = dict(error.headers or {})
+    if request.url.path.startswith(OPENAI_PREFIX):
+        fields = {"message": str(error.detail), "type": "invalid_request_error", "param": None, "code": code}
+        return JSONResponse({"error": fields}, error.status_code, headers)
+    content = {"error": {"code": code, "message": str(error.detail)}, "request_id": request_id}
+    return JSONResponse(content, error.status_code, headers)
 
 
 def install_error_answers(app: FastAPI) -> None:

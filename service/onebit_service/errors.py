@@ -3,6 +3,7 @@
 OnebitError                 (onebit_model.errors: model files, audio, precisions)
 └── ServiceError
     ├── InvalidParameterError   a field that is unknown or holds a bad value
+    │   └── UnknownModelError       a model name that nothing here has (OpenAI routes)
     ├── UnauthorizedError       no key, or a wrong one
     ├── ForbiddenOriginError    a browser page that is not on the list
     ├── BusyError               not now; says when to come back
@@ -43,6 +44,10 @@ class InvalidParameterError(ServiceError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class UnknownModelError(InvalidParameterError):
+    pass
 
 
 class UnauthorizedError(ServiceError):
@@ -124,6 +129,7 @@ MEANINGS: Mapping[type[OnebitError], Meaning] = {
     NoSuchChannelError: Meaning("invalid_parameter", 422, 1008),
     AudioTooLargeError: Meaning("too_large", 413, 1009),
     InvalidParameterError: Meaning("invalid_parameter", 422, 1008),
+    UnknownModelError: Meaning("model_not_found", 404, 1008),
     UnauthorizedError: Meaning("unauthorized", 401, 1008),
     ForbiddenOriginError: Meaning("forbidden_origin", 403, 1008),
     RateLimitedError: Meaning("rate_limited", 429, 1013),

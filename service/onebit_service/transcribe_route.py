@@ -68,14 +68,14 @@ async def transcribe(request: Request, options: Annotated[TranscribeOptions, Que
     request.state.bits = bits
     audio = _audio_options(service, request, options)
     file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk]), audio)
-    async for _ in file.segments(audio_of(request, service.settings), lambda: _gone(request)):
+    async for _ in file.segments(audio_of(request, service.settings), lambda: client_gone(request)):
         pass
     if any(word.strip() for text in options.hotwords for word in text.split(",")):
         file.transcript.warnings.append("hotwords_ignored")
     return _response(file.transcript, options)
 
 
-async def _gone(request: Request) -> None:
+async def client_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -43,14 +43,17 @@ class FileTranscription:
     def __init__(self, service: Service, request: FileRequest, audio: AudioOptions) -> None:
         self.transcript = Transcript(request.bits)
         self._service = service
+        self._request = request
         self._audio = audio
-        self._job: FileJob = service.scheduler.submit(request)
 
     async def segments(
         self, body: AsyncIterator[bytes], gone: Callable[[], Awaitable[object]]
     ) -> AsyncIterator[Segment]:
-        """Segments in order, as they are known. `gone` returns when the client has left, and is only asked at the end
-        of the body."""
+        """Segments in order, as they are known; raises BusyError before anything of the body is read.
+
+        `gone` returns when the client has left, and is only asked at the end of the body.
+        """
+        self._job: FileJob = self._service.scheduler.submit(self._request)
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
         feed = ByteFeed(on_room=lambda: _call_on(loop, room.set))

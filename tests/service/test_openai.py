@@ -1,0 +1,136 @@
+"""OpenAI's own client, and the forms that other programs send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+
+@pytest.fixture(scope="module")
+def api(server: Any) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def upload(clip: Any) -> tuple[str, bytes]:
+    return "speech.wav", clip.encoded(subtype="FLOAT")
+
+
+def test_models(api: openai.OpenAI) -> None:
+    names = {model.id for model in api.models.list()}
+    assert names == {"onebit-1bit", "onebit-2bit", "onebit-4bit", "whisper-1"}
+    assert api.models.retrieve("whisper-1").id == "whisper-1"
+    with pytest.raises(openai.NotFoundError):
+        api.models.retrieve("gpt-9")
+
+
+@pytest.mark.parametrize(
+    ("model", "bits"), [("onebit-1bit", 1), ("onebit-2bit", 2), ("onebit-4bit", 4), ("whisper-1", 4)]
+)
+def test_each_precision(api: openai.OpenAI, clip: Any, recognizer: Any, model: str, bits: int) -> None:
+    answer = api.audio.transcriptions.create(file=upload(clip), model=model)
+    assert answer.text == recognizer.transcribe(clip.samples, bits)[0].text
+
+
+def test_response_formats(api: openai.OpenAI, clip: Any) -> None:
+    create = api.audio.transcriptions.create
+    text = create(file=upload(clip), model="whisper-1").text
+    assert create(file=upload(clip), model="whisper-1", response_format="text") == text + "\n"
+    assert create(file=upload(clip), model="whisper-1", response_format="srt").startswith("1\n00:")
+    assert create(file=upload(clip), model="whisper-1", response_format="vtt").startswith("WEBVTT")
+    verbose = create(
+        file=upload(clip),
+        model="whisper-1",
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+        language="en",
+        prompt="names",
+        temperature=0.2,
+    )
+    assert verbose.text == text
+    assert verbose.language == "english"
+    assert verbose.duration == pytest.approx(clip.seconds, abs=0.01)
+    assert verbose.words
+    assert [word.word for word in verbose.words] == text.split()
+    assert verbose.segments
+    assert verbose.segments[0].text == text
+    words_only = create(
+        file=upload(clip), model="whisper-1", response_format="verbose_json", timestamp_granularities=["word"]
+    )
+    assert words_only.segments is None
+
+
+def test_streamed_answer(api: openai.OpenAI, clip: Any) -> None:
+    text = api.audio.transcriptions.create(file=upload(clip), model="whisper-1").text
+    events = list(api.audio.transcriptions.create(file=upload(clip), model="whisper-1", stream=True))
+    assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert events[-1].text == text
+    assert "".join(event.delta for event in events[:-1]) == text
+
+
+def test_file_before_model_as_curl_users_write_it(client: httpx.Client, clip: Any) -> None:
+    body = b"".join(
+        [
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="../../etc/passwd"\r\n\r\n',
+            clip.encoded(subtype="FLOAT"),
+            b'\r\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1',
+            b'\r\n--x\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n--x--\r\n',
+        ]
+    )
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post("/v1/audio/transcriptions", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "param"),
+    [
+        ({}, 400, "invalid_parameter", "model"),
+        ({"model": "gpt-9"}, 404, "model_not_found", "model"),
+        ({"model": "whisper-1", "response_format": "xml"}, 400, "invalid_parameter", "response_format"),
+        ({"model": "whisper-1", "language": "de"}, 400, "invalid_parameter", "language"),
+        ({"model": "whisper-1", "temperature": "9"}, 400, "invalid_parameter", "temperature"),
+        ({"model": "whisper-1", "voice": "deep"}, 400, "invalid_parameter", "voice"),
+    ],
+)
+def test_errors_in_openais_shape(
+    client: httpx.Client, clip: Any, fields: dict[str, str], status: int, code: str, param: str
+) -> None:
+    answer = client.post("/v1/audio/transcriptions", data=fields, files={"file": upload(clip)})
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
+
+
+def test_errors_as_the_client_sees_them(api: openai.OpenAI, clip: Any) -> None:
+    create = api.audio.transcriptions.create
+    with pytest.raises(openai.BadRequestError, match="not audio"):
+        create(file=("a.wav", b"nothing"), model="whisper-1")
+    with pytest.raises(openai.BadRequestError, match="not audio"):
+        create(file=("a.wav", b"nothing"), model="whisper-1", stream=True)
+    with pytest.raises(openai.BadRequestError, match="no audio"):
+        create(file=("a.wav", b""), model="whisper-1")
+
+
+def test_keys(start_server: Any, clip: Any) -> None:
+    with start_server(api_keys="right", cors_origins="https://page.example") as server:
+        wrong = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0)
+        with pytest.raises(openai.AuthenticationError):
+            wrong.models.list()
+        with pytest.raises(openai.AuthenticationError):
+            wrong.audio.transcriptions.create(file=upload(clip), model="whisper-1")
+        right = openai.OpenAI(base_url=f"{server.url}/v1", api_key="right", max_retries=0)
+        assert right.audio.transcriptions.create(file=upload(clip), model="whisper-1").text
+        wrong.close()
+        right.close()
+        asked = {"origin": "https://page.example", "access-control-request-method": "POST"}
+        answer = httpx.options(f"{server.url}/transcribe", headers=asked)
+        assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        answer = httpx.options(f"{server.url}/transcribe", headers=asked | {"origin": "https://other.example"})
+        assert "access-control-allow-origin" not in answer.headers
