@@ -1,0 +1,58 @@
+"""Real speech to send: clips of a shipped reference set, as the bytes that go over the wire."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from onebit_model.reference import read_set
+
+SAMPLE_RATE = 16_000
+BYTES_PER_SECOND = 2 * SAMPLE_RATE
+SET = "librispeech-other"
+PAUSE_SECONDS = 0.3
+
+
+def pcm_clips(count: int, shortest_seconds: float = 0.0) -> list[bytes]:
+    """s16le at 16 kHz; utterances are joined, with a short pause, until each clip is long enough."""
+    clips: list[bytes] = []
+    clip = b""
+    for utterance in read_set(SET):
+        clip += _pcm(utterance.audio.read())
+        if len(clip) >= shortest_seconds * BYTES_PER_SECOND:
+            clips.append(clip)
+            clip = b""
+        if len(clips) == count:
+            return clips
+        clip += b"\0" * (int(PAUSE_SECONDS * SAMPLE_RATE) * 2 if clip else 0)
+    return [*clips, clip] if clip else clips
+
+
+def _pcm(samples: np.ndarray) -> bytes:
+    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def long_recording(seconds: float) -> bytes:
+    """One after the other, and again from the start, up to this length."""
+    clips = pcm_clips(1000)
+    pause = b"\0" * int(PAUSE_SECONDS * SAMPLE_RATE) * 2
+    whole = pause.join(clips)
+    length = int(seconds * SAMPLE_RATE) * 2
+    return (whole * (length // len(whole) + 1))[:length]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write clips as files for load generators that are not Python.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=15.0, help="shortest clip")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for number, clip in enumerate(pcm_clips(options.count, options.seconds)):
+        (options.folder / f"{number}.s16le").write_bytes(clip)
+
+
+if __name__ == "__main__":
+    main()
