@@ -12,7 +12,7 @@ NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
   $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
 CLIPS := model/onebit_model/reference/ljspeech/ljspeech.0.tar
 
-.PHONY: run lint test test-system check train bench sanitize neon-test rules-check clean
+.PHONY: run lint test test-system check train bench sanitize neon-test compose-check helm-check rules-check soak loadtest clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +82,7 @@ helm-check: $(VENV)/.dev
 
 rules-check: $(VENV)/.dev
 	bash tests/system/requirements.sh
+	promtool check config deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.test.yml
 	$(BIN)/python -m pytest tests/deploy/test_rules.py
@@ -100,10 +101,6 @@ loadtest: $(VENV)/.dev
 
 neon-test:
 	bash tests/system/neon.sh
-
-rules-check:
-	promtool check config deploy/prometheus/prometheus.yml
-	promtool test rules deploy/prometheus/tests/*.test.yml
 
 clean:
 	rm -rf build $(VENV)

@@ -4,12 +4,13 @@ set -euo pipefail
 
 needed="
 git git
-promtool prometheus
 qemu-aarch64-static qemu-user-static
 aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
 promtool prometheus
 mmdebstrap mmdebstrap
 buildah buildah
+chromium chromium
+ffmpeg ffmpeg
 "
 
 missing=()
