@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from onebit_service import health_routes, openai_routes, stream_route, transcribe_route
+from onebit_service import health_routes, openai_routes, page_routes, stream_route, transcribe_route
 from onebit_service.error_answers import install_error_answers
 from onebit_service.logs import configure_logs
 from onebit_service.request_context import RequestContext
@@ -35,12 +35,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Speech recognition at 1, 2 and 4 bits per weight.",
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's pages about the interface load scripts from elsewhere; /openapi.json stays.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.include_router(health_routes.router)
     app.include_router(transcribe_route.router)
     app.include_router(stream_route.router)
     app.include_router(openai_routes.router)
+    app.include_router(page_routes.router)
     install_error_answers(app)
     if settings.cors_origins:
         app.add_middleware(

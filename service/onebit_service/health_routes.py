@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
+from onebit_service.api_documents import LIVE_ANSWERS, METRICS_ANSWERS, READY_ANSWERS
 from onebit_service.errors import DrainingError
 from onebit_service.service import Service
 
 router = APIRouter()
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=LIVE_ANSWERS)
 async def live(request: Request) -> Response:
     """200 while the process can do its work at all; anything else means: restart it."""
     service: Service = request.app.state.service
@@ -21,7 +22,7 @@ async def live(request: Request) -> Response:
     return JSONResponse({"status": "live"})
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses=READY_ANSWERS)
 async def ready(request: Request) -> Response:
     """200 while new work is taken."""
     scheduler = request.app.state.service.scheduler
@@ -30,6 +31,6 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=METRICS_ANSWERS, response_class=Response)
 async def metrics(request: Request) -> Response:
     return Response(request.app.state.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,7 @@ from onebit_model.audio import AudioOptions
 from onebit_model.errors import MissingAudioError
 from onebit_model.recognizer import Segment
 from onebit_service.answers import MEDIA_TYPES, full_text, rounded, text_answer
+from onebit_service.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, OPENAI_ANSWERS
 from onebit_service.error_answers import public_error
 from onebit_service.errors import InvalidParameterError, UnknownModelError
 from onebit_service.service import Service
@@ -39,6 +40,7 @@ FORM_SCHEMA: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file", "model"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "model": {"type": "string"},
@@ -104,14 +106,14 @@ def model_fields(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "onebit"}
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=MODELS_ANSWERS)
 async def list_models(request: Request) -> Response:
     service: Service = request.app.state.service
     service.keys.identify(request)
     return JSONResponse({"object": "list", "data": [model_fields(name) for name in models(service)]})
 
 
-@router.get("/v1/models/{name}")
+@router.get("/v1/models/{name}", responses=MODEL_ANSWERS)
 async def get_model(request: Request, name: str) -> Response:
     service: Service = request.app.state.service
     service.keys.identify(request)
@@ -126,7 +128,7 @@ def _bits_of(service: Service, name: str) -> int:
     return known[name]
 
 
-@router.post("/v1/audio/transcriptions", openapi_extra=FORM_SCHEMA)
+@router.post("/v1/audio/transcriptions", openapi_extra=FORM_SCHEMA, responses=OPENAI_ANSWERS, response_class=Response)
 async def create_transcription(request: Request) -> Response:
     service: Service = request.app.state.service
     client = authorized_client(service, request)

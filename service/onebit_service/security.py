@@ -43,6 +43,10 @@ class Keys:
                 raise InvalidParameterError("api_keys_file", "setting ONEBIT_API_KEYS_FILE: the file holds no key")
         return Keys(keys)
 
+    @property
+    def are_needed(self) -> bool:
+        return bool(self._digests)
+
     def identify(self, connection: HTTPConnection) -> str:
         """The client behind a request, for limits and fairness: its key, else its address."""
         if not self._digests:

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from onebit_model.audio import AudioOptions, Channel, PcmFormat
+from onebit_model.config import PRECISIONS
 from onebit_model.recognizer import Chunk
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
+from onebit_service.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.service import Service
 from onebit_service.transcription import FileTranscription, Transcript
 from onebit_service.uploads import audio_of, multipart_boundary
@@ -40,7 +42,11 @@ BODY_SCHEMA: dict[str, Any] = {
 class TranscribeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    bits: int | None = Field(None, description="Precision: 1, 2 or 4; the server's default where it is absent.")
+    bits: int | None = Field(
+        None,
+        description="Precision; the server's default where it is absent.",
+        json_schema_extra={"anyOf": [{"type": "integer", "enum": list(PRECISIONS)}, {"type": "null"}]},
+    )
     format: Format = "json"
     timestamps: Timestamps | None = Field(None, description="Detail of `segments`; all of it where it is absent.")
     channel: str = Field("mix", pattern=r"^(mix|split|\d{1,2})$", description="mix, split, or a number from 0.")
@@ -59,7 +65,7 @@ def chosen_bits(service: Service, bits: int | None) -> int:
     return service.packed.require(service.settings.default_bits if bits is None else bits)
 
 
-@router.post("/transcribe", openapi_extra=BODY_SCHEMA)
+@router.post("/transcribe", openapi_extra=BODY_SCHEMA, responses=TRANSCRIBE_ANSWERS)
 async def transcribe(request: Request, options: Annotated[TranscribeOptions, Query()]) -> Response:
     """Speech in, text out: a form with the part `file`, or the audio itself as body."""
     service: Service = request.app.state.service

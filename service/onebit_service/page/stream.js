@@ -1,0 +1,62 @@
+// The microphone as an onebit.v1 stream (docs/streaming.md).
+
+const LOWEST_RATE = 8000;
+const HIGHEST_RATE = 48000;
+
+function keyProtocol(key) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(key));
+  return "key." + btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+async function openMicrophone(onPacket) {
+  const media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+  let context = new AudioContext();
+  if (context.sampleRate > HIGHEST_RATE || context.sampleRate < LOWEST_RATE) {
+    await context.close();
+    context = new AudioContext({ sampleRate: HIGHEST_RATE });
+  }
+  await context.audioWorklet.addModule("page/recorder.js");
+  const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  recorder.port.onmessage = ({ data }) => onPacket(data);
+  context.createMediaStreamSource(media).connect(recorder);
+  return {
+    rate: context.sampleRate,
+    async close() {
+      for (const track of media.getTracks()) track.stop();
+      if (context.state !== "closed") await context.close();
+    },
+  };
+}
+
+// Calls `on[type](message, behindSeconds)` for every message and `on.closed(code)` once at the end.
+export async function streamMicrophone({ bits, key, on }) {
+  let socket = null;
+  let began = null;
+  const microphone = await openMicrophone((packet) => {
+    if (socket?.readyState !== WebSocket.OPEN || !socket.ready) return;
+    began ??= performance.now() - 100;
+    socket.send(packet);
+  });
+
+  const url = new URL("stream", location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(url, key ? ["onebit.v1", keyProtocol(key)] : ["onebit.v1"]);
+  socket.onopen = () => socket.send(JSON.stringify({ type: "start", bits, sample_rate: microphone.rate }));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.type === "ready") socket.ready = true;
+    const behind = began === null ? null : (performance.now() - began) / 1000 - (message.end ?? 0);
+    on[message.type]?.(message, behind);
+  };
+  socket.onclose = ({ code }) => {
+    microphone.close();
+    on.closed(code);
+  };
+  return {
+    stop() {
+      if (socket.ready && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));
+      else socket.close();
+      microphone.close();
+    },
+  };
+}
