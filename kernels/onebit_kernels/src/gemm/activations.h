@@ -41,9 +41,8 @@ struct HalfTables {
 
     explicit ONEBIT_INLINE HalfTables(typename Lanes::Floats x) {
         const typename Lanes::Floats sums = Lanes::pair_sums(x);
-        const typename Lanes::Floats low_pair = Lanes::mirror_pairs(sums);
-        first = Lanes::sub(low_pair, Lanes::third(sums));
-        second = Lanes::add(low_pair, Lanes::fourth(sums));
+        first = Lanes::entries_0_to_3(sums);
+        second = Lanes::entries_4_to_7(sums);
     }
 };
 
@@ -52,9 +51,8 @@ template <class Lanes>
 ONEBIT_INLINE void store_tables(std::uint8_t* tables, typename Lanes::Bytes a, typename Lanes::Bytes b, typename Lanes::Bytes c,
                                 typename Lanes::Bytes d) {
     const typename Lanes::Bytes entries = Lanes::add_128(Lanes::narrow(a, b, c, d));
-    const typename Lanes::Bytes mirrored = Lanes::mirror8(entries);
-    Lanes::store(tables, Lanes::low_halves(entries, mirrored));
-    Lanes::store(tables + Lanes::kBytes, Lanes::high_halves(entries, mirrored));
+    Lanes::store(tables, Lanes::table_of_first(entries));
+    Lanes::store(tables + Lanes::kBytes, Lanes::table_of_second(entries));
 }
 
 template <class Lanes>

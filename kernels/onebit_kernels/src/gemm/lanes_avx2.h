@@ -68,13 +68,12 @@ struct Avx2Lanes {
         const Floats signs = _mm256_setr_ps(0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f);
         return add(_mm256_xor_ps(v, signs), _mm256_permute_ps(v, 0xb1));
     }
-    // (-v0, v1, -v1, v0)
-    static ONEBIT_INLINE Floats mirror_pairs(Floats v) {
-        const Floats signs = _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f);
-        return _mm256_xor_ps(_mm256_permute_ps(v, 0x14), signs);
+    // Of these sums (a, b, c, d) the table entries 0..3: (-a, b, -b, a) - c, and 4..7: (-a, b, -b, a) + d
+    static ONEBIT_INLINE Floats signed_pairs(Floats v) {
+        return _mm256_xor_ps(_mm256_permute_ps(v, 0x14), _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f));
     }
-    static ONEBIT_INLINE Floats third(Floats v) { return _mm256_permute_ps(v, 0xaa); }
-    static ONEBIT_INLINE Floats fourth(Floats v) { return _mm256_permute_ps(v, 0xff); }
+    static ONEBIT_INLINE Floats entries_0_to_3(Floats v) { return sub(signed_pairs(v), _mm256_permute_ps(v, 0xaa)); }
+    static ONEBIT_INLINE Floats entries_4_to_7(Floats v) { return add(signed_pairs(v), _mm256_permute_ps(v, 0xff)); }
     // Of two registers: the sums of every group of four, (v0 + v1) + (v2 + v3), in any order.
     static ONEBIT_INLINE Floats group_sums(Floats a, Floats b) {
         const Floats pairs = add(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
@@ -91,14 +90,19 @@ struct Avx2Lanes {
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
-    // Every half lane of eight bytes: negated, in reverse order
-    static ONEBIT_INLINE Bytes mirror8(Bytes v) {
-        const Bytes reverse =
-            _mm256_broadcastsi128_si256(_mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8));
-        return _mm256_shuffle_epi8(_mm256_sub_epi8(zero(), v), reverse);
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
+        const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0);
+        return negate_high_halves(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order)));
     }
-    static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) { return _mm256_unpacklo_epi64(a, b); }
-    static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) { return _mm256_unpackhi_epi64(a, b); }
+    static ONEBIT_INLINE Bytes table_of_second(Bytes v) {
+        const __m128i order = _mm_setr_epi8(8, 9, 10, 11, 12, 13, 14, 15, 15, 14, 13, 12, 11, 10, 9, 8);
+        return negate_high_halves(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order)));
+    }
+    static ONEBIT_INLINE Bytes negate_high_halves(Bytes v) {
+        const __m128i signs = _mm_setr_epi8(1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1);
+        return _mm256_sign_epi8(v, _mm256_broadcastsi128_si256(signs));
+    }
 
     // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
     // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.

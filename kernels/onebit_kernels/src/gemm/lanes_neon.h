@@ -64,13 +64,13 @@ struct NeonLanes {
         const Floats swapped = vrev64q_f32(v);
         return vtrn1q_f32(vaddq_f32(v, swapped), vsubq_f32(v, swapped));
     }
-    // (-v0, v1, -v1, v0)
-    static ONEBIT_INLINE Floats mirror_pairs(Floats v) {
+    // Of these sums (a, b, c, d) the table entries 0..3: (-a, b, -b, a) - c, and 4..7: (-a, b, -b, a) + d
+    static ONEBIT_INLINE Floats signed_pairs(Floats v) {
         const float32x2_t low = vget_low_f32(v), swapped = vrev64_f32(low);
         return vcombine_f32(vtrn1_f32(vneg_f32(low), swapped), vtrn1_f32(vneg_f32(swapped), low));
     }
-    static ONEBIT_INLINE Floats third(Floats v) { return vdupq_laneq_f32(v, 2); }
-    static ONEBIT_INLINE Floats fourth(Floats v) { return vdupq_laneq_f32(v, 3); }
+    static ONEBIT_INLINE Floats entries_0_to_3(Floats v) { return sub(signed_pairs(v), vdupq_laneq_f32(v, 2)); }
+    static ONEBIT_INLINE Floats entries_4_to_7(Floats v) { return add(signed_pairs(v), vdupq_laneq_f32(v, 3)); }
     // Of two registers: the sums of every group of four, (v0 + v1) + (v2 + v3), in any order.
     static ONEBIT_INLINE Floats group_sums(Floats a, Floats b) {
         const Floats pairs = vpaddq_f32(a, b);
@@ -88,13 +88,12 @@ struct NeonLanes {
         __builtin_memcpy(p, &word, sizeof(word));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return veorq_s8(v, vdupq_n_s8(-128)); }
-    // Both halves of eight bytes: negated, in reverse order
-    static ONEBIT_INLINE Bytes mirror8(Bytes v) { return vrev64q_s8(vnegq_s8(v)); }
-    static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) {
-        return vcombine_s8(vget_low_s8(a), vget_low_s8(b));
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
+        return vcombine_s8(vget_low_s8(v), vrev64_s8(vneg_s8(vget_low_s8(v))));
     }
-    static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) {
-        return vcombine_s8(vget_high_s8(a), vget_high_s8(b));
+    static ONEBIT_INLINE Bytes table_of_second(Bytes v) {
+        return vcombine_s8(vget_high_s8(v), vrev64_s8(vneg_s8(vget_high_s8(v))));
     }
 
     // Sums of unsigned bytes by column, 16 bits wide: the first eight columns and the last eight.

@@ -62,12 +62,12 @@ struct Ssse3Lanes {
     static ONEBIT_INLINE Floats pair_sums(Floats v) {
         return add(_mm_xor_ps(v, _mm_setr_ps(0.0f, -0.0f, 0.0f, -0.0f)), _mm_shuffle_ps(v, v, 0xb1));
     }
-    // (-v0, v1, -v1, v0)
-    static ONEBIT_INLINE Floats mirror_pairs(Floats v) {
+    // Of these sums (a, b, c, d) the table entries 0..3: (-a, b, -b, a) - c, and 4..7: (-a, b, -b, a) + d
+    static ONEBIT_INLINE Floats signed_pairs(Floats v) {
         return _mm_xor_ps(_mm_shuffle_ps(v, v, 0x14), _mm_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f));
     }
-    static ONEBIT_INLINE Floats third(Floats v) { return _mm_shuffle_ps(v, v, 0xaa); }
-    static ONEBIT_INLINE Floats fourth(Floats v) { return _mm_shuffle_ps(v, v, 0xff); }
+    static ONEBIT_INLINE Floats entries_0_to_3(Floats v) { return sub(signed_pairs(v), _mm_shuffle_ps(v, v, 0xaa)); }
+    static ONEBIT_INLINE Floats entries_4_to_7(Floats v) { return add(signed_pairs(v), _mm_shuffle_ps(v, v, 0xff)); }
     // Of two registers: the sums of every group of four, (v0 + v1) + (v2 + v3), in any order.
     static ONEBIT_INLINE Floats group_sums(Floats a, Floats b) {
         const Floats pairs = add(_mm_shuffle_ps(a, b, 0x88), _mm_shuffle_ps(a, b, 0xdd));
@@ -83,13 +83,19 @@ struct Ssse3Lanes {
         __builtin_memcpy(p, &word, sizeof(word));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm_xor_si128(v, _mm_set1_epi8(-128)); }
-    // Both halves of eight bytes: negated, in reverse order
-    static ONEBIT_INLINE Bytes mirror8(Bytes v) {
-        const Bytes reverse = _mm_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
-        return _mm_shuffle_epi8(_mm_sub_epi8(zero(), v), reverse);
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
+        const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0);
+        return negate_high_halves(_mm_shuffle_epi8(v, order));
     }
-    static ONEBIT_INLINE Bytes low_halves(Bytes a, Bytes b) { return _mm_unpacklo_epi64(a, b); }
-    static ONEBIT_INLINE Bytes high_halves(Bytes a, Bytes b) { return _mm_unpackhi_epi64(a, b); }
+    static ONEBIT_INLINE Bytes table_of_second(Bytes v) {
+        const __m128i order = _mm_setr_epi8(8, 9, 10, 11, 12, 13, 14, 15, 15, 14, 13, 12, 11, 10, 9, 8);
+        return negate_high_halves(_mm_shuffle_epi8(v, order));
+    }
+    static ONEBIT_INLINE Bytes negate_high_halves(Bytes v) {
+        const __m128i signs = _mm_setr_epi8(1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1);
+        return _mm_sign_epi8(v, signs);
+    }
 
     // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
     // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
