@@ -1,4 +1,4 @@
-"""Low-bit products: every instruction set of this machine against the rule, stated once more in numpy, bit by bit."""
+"""Low-bit products: every instruction set of this machine (fixture isa) against the rule, stated once more in numpy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from onebit_kernels import _core
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-ISAS = _core.isa_names()
 PRODUCTS = [(1, False), (1, True), (2, False), (2, True), (4, False), (4, True)]
 FLOAT_MAX = np.finfo(np.float32).max
 
@@ -78,7 +77,6 @@ def check_product(x: Floats, rows: int, isa: str, product: tuple[int, bool]) -> 
     np.testing.assert_array_equal(matrix.multiply(x, bits, exact), expected(x, codes, bits, exact, (scale, bias)))
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize(
     ("M", "N", "K"),
@@ -88,7 +86,6 @@ def test_every_size(isa: str, product: tuple[int, bool], M: int, N: int, K: int)
     check_product(np.random.default_rng(K).normal(size=(M, K)).astype(np.float32), N, isa, product)
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_sums_longer_than_16_bits(isa: str, product: tuple[int, bool]) -> None:
     """Largest entries everywhere, over more columns than 16-bit partial sums can hold."""
@@ -111,13 +108,11 @@ def adversarial_rows(columns: int) -> Floats:
     return x
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_adversarial_input(isa: str, product: tuple[int, bool]) -> None:
     check_product(adversarial_rows(96), 33, isa, product)
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 1), (5, 33, 27), (26, 257, 240), (4, 16, 1536)])
 def test_int8_weights(isa: str, M: int, N: int, K: int) -> None:
     rng = np.random.default_rng(N)
@@ -130,7 +125,6 @@ def test_int8_weights(isa: str, M: int, N: int, K: int) -> None:
     np.testing.assert_array_equal(got, (total.astype(np.float32) * step) * scale + bias)
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_a_row_does_not_depend_on_its_company(isa: str, product: tuple[int, bool]) -> None:
     rng = np.random.default_rng(1)
@@ -142,7 +136,6 @@ def test_a_row_does_not_depend_on_its_company(isa: str, product: tuple[int, bool
         np.testing.assert_array_equal(matrix.multiply(x[-count:], *product), together[-count:])
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_stacked_layers_are_the_layers(isa: str, product: tuple[int, bool]) -> None:
     rng = np.random.default_rng(2)
@@ -168,7 +161,6 @@ def test_one_and_two_bit_are_near_the_float_product() -> None:
             assert error < 0.01
 
 
-@pytest.mark.parametrize("isa", ISAS)
 def test_three_precisions_cost_one_and_a_half_times_the_four_bit_planes(isa: str) -> None:
     rng = np.random.default_rng(4)
     codes, scales, bias = random_layer(rng, 512, 1024)
