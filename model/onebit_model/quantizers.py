@@ -166,10 +166,10 @@ class QuantLinear(Linear):
 
     def quantised_weight(self, bits: int) -> Tensor:
         if self.scheme == "nested":
-            return NestedQuantizer.apply(self.weight, self.scale(4), self.scale(bits), bits)  # type: ignore[no-any-return, no-untyped-call]
+            return NestedQuantizer.apply(self.weight, self.scale(4), self.scale(bits), bits)  # type: ignore[no-untyped-call]
         if self.scheme == "ternary" and bits == 2:
-            return TernaryQuantizer.apply(self.weight, self.scale(2))  # type: ignore[no-any-return, no-untyped-call]
-        return IndependentQuantizer.apply(self.weight, self.scale(bits), bits)  # type: ignore[no-any-return, no-untyped-call]
+            return TernaryQuantizer.apply(self.weight, self.scale(2))  # type: ignore[no-untyped-call]
+        return IndependentQuantizer.apply(self.weight, self.scale(bits), bits)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         bits = self.precision.bits if self.bits_override is None else self.bits_override
@@ -226,7 +226,7 @@ class Int8Matrix(nn.Module):
 
     def rows(self, x: Tensor) -> Tensor:
         if self.precision.activations and not self.depthwise:
-            return RoundActivations.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+            return RoundActivations.apply(x)  # type: ignore[no-untyped-call]
         return x
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from onebit_model.comparison import ALPHA, MARGIN, WORTHWHILE_BASELINE, Comparison, SetComparison
 from onebit_model.evaluation import MACRO, POOLED, SetScore, pooled_names, summarise
-from onebit_model.results import SystemResult
+from onebit_model.results import SystemResult, common_sets, finite
 
 MEGABYTE = 1_000_000
 
@@ -60,14 +60,15 @@ def _interval(row: SetScore) -> str:
 
 
 def score_markdown(systems: Sequence[SystemResult]) -> str:
-    """Sets as rows, systems as columns: WER % with its interval."""
+    """Sets (those that all systems have) as rows, systems as columns: WER % with its interval."""
+    systems = common_sets(systems)
     summaries = [{row.set: row for row in summarise(system)} for system in systems]
     lines = [
         "| set | " + " | ".join(f"{s.name}, {megabytes(s.model_bytes)}" for s in systems) + " |",
         "|---|" + "---|" * len(systems),
     ]
     for name in summaries[0]:
-        cells = [f"{percent(s[name].rate)} ({_interval(s[name])})" if name in s else "" for s in summaries]
+        cells = [f"{percent(s[name].rate)} ({_interval(s[name])})" for s in summaries]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     units = {row.set: row.unit for row in summaries[0].values()}
     by_set = ", ".join(f"{name} by {unit}" for name, unit in units.items() if name not in (POOLED, MACRO))
@@ -146,8 +147,8 @@ def comparison_markdown(comparisons: Sequence[Comparison], plot: str | None = No
 
 
 def comparison_document(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
-    """The same for machines; rates without bound become null."""
-    documents = []
+    """The same for machines."""
+    documents: list[dict[str, object]] = []
     for comparison in comparisons:
         document = asdict(comparison) | {
             "margin": MARGIN,
@@ -155,16 +156,8 @@ def comparison_document(comparisons: Sequence[Comparison]) -> list[dict[str, obj
             "non_inferior": comparison.non_inferior,
             "lossless": comparison.lossless,
         }
-        documents.append(_finite(document))
-    return documents  # type: ignore[return-value]  # _finite keeps a dictionary a dictionary
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        documents.append(document)
+    return documents
 
 
 def write_report(
@@ -173,7 +166,7 @@ def write_report(
     """comparison.json, comparison.md and wer-size.svg (where matplotlib is installed) in `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(json.dumps(comparison_document(comparisons), indent=1) + "\n")
+    (folder / "comparison.json").write_text(json.dumps(finite(comparison_document(comparisons)), indent=1) + "\n")
     plot = plot_sizes(folder / "wer-size.svg", [baseline, *others])
     report = folder / "comparison.md"
     report.write_text(comparison_markdown(comparisons, plot.name if plot else None))

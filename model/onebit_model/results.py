@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,24 @@ def write_results(path: str | Path, systems: Sequence[SystemResult], summary: ob
         "summary": summary,
         "systems": [dataclasses.asdict(system) for system in systems],
     }
-    Path(path).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    Path(path).write_text(json.dumps(finite(document), indent=1, ensure_ascii=False) + "\n")
+
+
+def finite(value: object) -> object:
+    """For JSON, which knows no infinity: rates without bound become null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def common_sets(systems: Sequence[SystemResult]) -> list[SystemResult]:
+    """The systems, reduced to the sets that all of them were scored on."""
+    common = [name for name in systems[0].sets if all(name in system.sets for system in systems)]
+    if not common:
+        raise ResultFileError("these systems were scored on no common set")
+    return [dataclasses.replace(system, sets={name: system.sets[name] for name in common}) for system in systems]
 
 
 def read_results(path: str | Path) -> list[SystemResult]:

@@ -130,6 +130,9 @@ def evaluate(
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Show the systems of earlier --json files instead of running; repeatable.")
+    ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="BASELINE OTHER", help="Compare systems of two --json files (FILE or FILE:SYSTEM)."),
@@ -146,11 +149,13 @@ def evaluate(
         from onebit_model.evaluation import summary_document
         from onebit_model.reference import reference_sets
         from onebit_model.report import score_markdown, score_tables
-        from onebit_model.results import write_results
+        from onebit_model.results import read_results, write_results
         from onebit_model.scored_systems import score_checkpoint, score_packed
 
         names = sets or list(reference_sets())
-        if checkpoint:
+        if results:
+            systems = [system for path in results for system in read_results(path)]
+        elif checkpoint:
             systems = score_checkpoint(checkpoint, names, chunk.value)
         else:
             systems = score_packed(model, names, parse_bits(bits) if bits else (), chunk.value, exact)
@@ -178,7 +183,7 @@ def _print(*parts: object) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     for part in parts:
-        console.print(part, markup=False)
+        console.print(part, markup=False, soft_wrap=isinstance(part, str))
 
 
 @app.command()

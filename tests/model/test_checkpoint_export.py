@@ -119,6 +119,10 @@ def test_commands(checkpoint_path: Path, tmp_path: Path) -> None:
     assert result.output.startswith("| set | 1 bit")
     assert [system.bits for system in read_results(packed)] == [1]
 
+    result = runner.invoke(app, ["evaluate", "--markdown", "--results", str(out), "--results", str(packed)])
+    assert result.output.startswith("| set | full precision, "), result.output
+    assert " | 1 bit, " in result.output.splitlines()[0]
+
     result = runner.invoke(app, ["evaluate", "--compare", str(out), str(packed), "--report", str(tmp_path / "report")])
     assert result.exit_code == 0, result.output
     assert "MAPSSWE" in result.output

@@ -26,7 +26,15 @@ from onebit_model.report import (
     verdict,
     write_report,
 )
-from onebit_model.results import ScoredUtterance, SystemResult, find_system, read_results, write_results
+from onebit_model.results import (
+    ScoredUtterance,
+    SystemResult,
+    common_sets,
+    find_system,
+    finite,
+    read_results,
+    write_results,
+)
 
 SENTENCE = "one two three four five six seven eight nine ten"
 SETS = {"librispeech-other": 10, "ljspeech": 1, "common-voice": 45, "mine": 4}
@@ -184,6 +192,14 @@ def test_tables_for_people() -> None:
     assert "worse" in rendered(comparison_table(comparison))
 
 
+def test_a_table_shows_what_all_systems_have() -> None:
+    full, one_bit = system("full", 0.1), system("1 bit", 0.2)
+    del one_bit.sets["ljspeech"]
+    assert "ljspeech" not in score_markdown([full, one_bit])
+    with pytest.raises(ResultFileError, match="no common set"):
+        common_sets([full, dataclasses.replace(full, sets={})])
+
+
 def comparison_of_nothing_to_something() -> Comparison:
     perfect = system("perfect", 0)
     return compare(perfect, worse(perfect, "other", 0.1))
@@ -204,7 +220,7 @@ def test_report_files(tmp_path: Path) -> None:
 
 def test_machines_get_no_infinities() -> None:
     comparison = comparison_of_nothing_to_something()
-    json.dumps(comparison_document([comparison]), allow_nan=False)
+    json.dumps(finite(comparison_document([comparison])), allow_nan=False)
     assert "unbounded" in comparison_markdown([comparison])
 
 
