@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 
-
 # A schema cannot say what is audio, so most uploads that it allows are refused as what they are.
 CONFIGURATION = """
 [[operations]]

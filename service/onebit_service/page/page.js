@@ -3,6 +3,7 @@ import { streamMicrophone } from "./stream.js";
 const element = (id) => document.getElementById(id);
 const button = element("microphone");
 let stream = null;
+let opening = false;
 
 function say(text, isError = false) {
   element("status").textContent = text;
@@ -84,12 +85,14 @@ button.addEventListener("click", async () => {
     stream.stop();
     return;
   }
+  if (opening) return;
   begin("Waiting for the microphone.");
   if (!navigator.mediaDevices) {
     say("Browsers give the microphone to localhost or TLS only: start the server with --tls-cert and --tls-key.", true);
     return;
   }
-  button.disabled = true;
+  // Not `disabled`: that would take the keyboard's focus away.
+  opening = true;
   try {
     stream = await streamMicrophone({ bits: chosenBits(), key: element("key").value, on: handlers });
     button.setAttribute("aria-pressed", "true");
@@ -97,7 +100,7 @@ button.addEventListener("click", async () => {
   } catch (error) {
     say(`No microphone: ${error.message}`, true);
   } finally {
-    button.disabled = false;
+    opening = false;
   }
 });
 
