@@ -87,7 +87,8 @@ nb::object multiply(const gemm::PackedMatrix& matrix, const Matrix& x, int bits,
 // For benchmarks, which do not want to time Python.
 void multiply_repeatedly(const gemm::PackedMatrix& matrix, const Matrix& x, int bits, bool exact, int repeats) {
     const gemm::ConstRows rows = rows_of(matrix, x, bits);
-    std::vector<float> y(static_cast<std::size_t>(rows.rows) * matrix.rows);
+    Buffer<float> y;
+    y.ensure(static_cast<std::size_t>(rows.rows) * matrix.rows);
     Buffer<std::byte> workspace;
     workspace.ensure(gemm::linear_workspace_bytes(matrix.columns));
     for (int i = 0; i < repeats; ++i)

@@ -8,6 +8,7 @@ namespace onebit::gemm {
 namespace {
 
 using Lanes = Avx512Lanes;
+constexpr TileShape kShape{.strip_columns = 16, .rows = 6, .vectors = 4};
 
 // Byte n * 4 + j becomes an index into table j: nibble | 16 j. In assembly to keep one constant in memory: the sums of the
 // largest tile leave no register for it.
@@ -48,19 +49,19 @@ struct Multiply {
     using Tile = TableTile;
 
     template <int Rows, int Vectors>
-    static ONEBIT_TILE void run(const TableTile& tile) {
-        __m512i sums[Rows][Vectors];
-        fill<Lanes>(sums, -tile.passes[0].bias);
-        ONEBIT_LOOP
-        for (int p = 0; p < tile.pass_count; ++p) {
-            if (p > 0) shift_left_and_subtract<Lanes>(sums, tile.passes[p].shift, tile.passes[p].bias);
-            walk(sums, tile, tile.passes[p]);
+    static ONEBIT_TILE void run(TableTile tile) {
+        for (int group = 0; group < tile.groups; ++group, advance(tile, Vectors, kShape.strip_columns)) {
+            __m512i sums[Rows][Vectors];
+            fill<Lanes>(sums, -tile.passes[0].bias);
+            ONEBIT_LOOP
+            for (int p = 0; p < tile.pass_count; ++p) {
+                if (p > 0) shift_left_and_subtract<Lanes>(sums, tile.passes[p].shift, tile.passes[p].bias);
+                walk(sums, tile, tile.passes[p]);
+            }
+            store_product<Lanes>(tile.out, sums);
         }
-        store_product<Lanes>(tile.out, sums);
     }
 };
-
-constexpr TileShape kShape{.strip_columns = 16, .rows = 6, .vectors = 4};
 
 }  // namespace
 

@@ -77,7 +77,7 @@ void store(const Epilogue& out, int m, int n, std::int32_t sum) {
 // 2 bits: 2 * (plane 0) + (plane 1)        = sum of (2c - 3) x      (the passes come from multiply.cpp)
 void multiply_tables(const TableTile& tile, int rows, int vectors) {
     for (int m = 0; m < rows; ++m) {
-        for (int n = 0; n < vectors; ++n) {
+        for (int n = 0; n < tile.groups * vectors; ++n) {
             std::int32_t sum = 0;
             for (const TablePass* pass = tile.passes; pass < tile.passes + tile.pass_count; ++pass) {
                 const std::uint8_t* table = tile.tables + m * tile.row_bytes + pass->table_offset;

@@ -11,7 +11,10 @@ namespace {
 
 constexpr std::ptrdiff_t kAlignment = 64;
 constexpr int kMaximumTileRows = 16;
-constexpr int kRowBlock = 24;  // of `linear`: a multiple of the tile heights 4 and 6
+
+// Rows that `linear` prepares at once, multiples of the tile heights 4 and 6: tables of 24 rows stay in a second-level cache;
+// of int8 codes, an eighth as large, it takes more, because each block reads the weights again.
+constexpr int row_block(Form form) { return form == Form::codes ? 96 : 24; }
 
 std::ptrdiff_t row_bytes(Form form, int columns) {
     const int bytes_per_value = form == Form::tables ? 4 : form == Form::exact_tables ? 8 : 1;
@@ -73,14 +76,13 @@ void for_row_tiles(int rows, int tile_rows, Visit visit) {
     }
 }
 
-// The strips of a product in groups of `vectors`, the rest one by one; a strip that is not full is always alone.
+// The strips of a product: as many groups of `vectors` as there are, then single ones, then the one that is not full.
 template <class Visit>
 void for_strip_groups(int columns, const TileShape& shape, Visit visit) {
-    const int strips = static_cast<int>(ceil_div(columns, shape.strip_columns)), full = columns / shape.strip_columns;
-    for (int first = 0, count = 0; first < strips; first += count) {
-        count = full - first >= shape.vectors ? shape.vectors : 1;
-        visit(first, count);
-    }
+    const int full = columns / shape.strip_columns, groups = full / shape.vectors, singles = full % shape.vectors;
+    if (groups) visit(0, shape.vectors, groups);
+    if (singles) visit(full - singles, 1, singles);
+    if (columns % shape.strip_columns) visit(full, 1, 1);
 }
 
 // Kernels store whole strips; what lies beyond the last column goes through a buffer.
@@ -134,8 +136,9 @@ void multiply_tables(const Prepared& input, const PackedMatrix& w, int bits, con
     tile.pass_count = table_passes(input, w, bits, passes);
     for_row_tiles(input.rows, kernels.shape.rows, [&](int m, int rows) {
         tile.tables = reinterpret_cast<const std::uint8_t*>(input.data) + m * input.stride;
-        for_strip_groups(w.rows, kernels.shape, [&](int strip, int vectors) {
+        for_strip_groups(w.rows, kernels.shape, [&](int strip, int vectors, int groups) {
             const int n = strip * kernels.shape.strip_columns;
+            tile.groups = groups;
             tile.planes = w.planes.get() + strip * tile.strip_bytes;
             tile.out = epilogue(input, w, bits, y, m, n);
             run(kernels.multiply, tile, rows, vectors, kernels.shape, w.rows - n);
@@ -150,7 +153,7 @@ void multiply_dot(const Prepared& input, const PackedMatrix& w, int bits, const 
     tile.row_bytes = input.stride;
     tile.strip_bytes = dot_strip_bytes(w, bits);
     tile.blocks = dot_blocks(w, bits);
-    for_strip_groups(w.rows, kernels.shape, [&](int strip, int vectors) {
+    const auto multiply_group = [&](int strip, int vectors) {
         const int n = strip * kernels.shape.strip_columns;
         tile.weights = w.codes.get() + strip * tile.strip_bytes;
         for_row_tiles(input.rows, kernels.shape.rows, [&](int m, int rows) {
@@ -159,6 +162,9 @@ void multiply_dot(const Prepared& input, const PackedMatrix& w, int bits, const 
             tile.out = epilogue(input, w, bits, y, m, n);
             run(bits == 4 ? kernels.multiply4 : kernels.multiply8, tile, rows, vectors, kernels.shape, w.rows - n);
         });
+    };
+    for_strip_groups(w.rows, kernels.shape, [&](int first, int vectors, int groups) {
+        for (int group = 0; group < groups; ++group) multiply_group(first + group * vectors, vectors);
     });
 }
 
@@ -185,12 +191,18 @@ void multiply(const Prepared& input, const PackedMatrix& weights, int bits, cons
         multiply_tables(input, weights, bits, y);
 }
 
-std::size_t linear_workspace_bytes(int columns) { return workspace_bytes(Form::exact_tables, kRowBlock, columns); }
+std::size_t linear_workspace_bytes(int columns) {
+    std::size_t bytes = 0;
+    for (const Form form : {Form::tables, Form::exact_tables, Form::codes})
+        bytes = std::max(bytes, workspace_bytes(form, row_block(form), columns));
+    return bytes;
+}
 
 void linear(const ConstRows& x, const PackedMatrix& weights, int bits, Mode mode, const Rows& y, std::byte* workspace) {
-    for (int m = 0; m < x.rows; m += kRowBlock) {
-        const ConstRows block{x.data + m * x.stride, std::min(kRowBlock, x.rows - m), x.columns, x.stride};
-        const Prepared input = prepare(*weights.isa, input_form(bits, mode), block, workspace);
+    const Form form = input_form(bits, mode);
+    for (int m = 0; m < x.rows; m += row_block(form)) {
+        const ConstRows block{x.data + m * x.stride, std::min(row_block(form), x.rows - m), x.columns, x.stride};
+        const Prepared input = prepare(*weights.isa, form, block, workspace);
         multiply(input, weights, bits, {y.data + m * y.stride, y.stride});
     }
 }

@@ -45,27 +45,35 @@ ONEBIT_INLINE void walk(std::int32_t (&sums)[Rows][Vectors * Lanes::kBytes], con
         for (int v = 0; v < Vectors; ++v) Lanes::flush_columns(partial[m][v], sums[m] + v * Lanes::kBytes);
 }
 
+// sums = (sums << shift) - bias
+template <class Lanes, int Rows, int Columns>
+ONEBIT_INLINE void begin_pass(std::int32_t (&sums)[Rows][Columns], const TablePass& pass) {
+    for (int i = 0; i < Rows * Columns; i += Lanes::kFloats) {
+        const typename Lanes::Bytes shifted = Lanes::shift_left32(Lanes::load(sums[0] + i), pass.shift);
+        Lanes::store(sums[0] + i, Lanes::sub32(shifted, Lanes::set32(pass.bias)));
+    }
+}
+
 template <class Lanes>
 struct MultiplyTables {
     using Tile = TableTile;
 
     template <int Rows, int Vectors>
-    static ONEBIT_TILE void run(const TableTile& tile) {
+    static ONEBIT_TILE void run(TableTile tile) {
         constexpr int kColumns = Vectors * Lanes::kBytes;
-        alignas(64) std::int32_t sums[Rows][kColumns] = {};
-        for (const TablePass* pass = tile.passes; pass < tile.passes + tile.pass_count; ++pass) {
-            for (int i = 0; i < Rows * kColumns; i += Lanes::kFloats) {
-                std::int32_t* sum = sums[0] + i;
-                Lanes::store(sum, Lanes::sub32(Lanes::shift_left32(Lanes::load(sum), pass->shift), Lanes::set32(pass->bias)));
+        for (int group = 0; group < tile.groups; ++group, advance(tile, Vectors, Lanes::kBytes)) {
+            alignas(64) std::int32_t sums[Rows][kColumns] = {};
+            for (const TablePass* pass = tile.passes; pass < tile.passes + tile.pass_count; ++pass) {
+                begin_pass<Lanes>(sums, *pass);
+                for (int first = 0; first < tile.blocks; first += kBlocksBeforeOverflow) {
+                    const int last = first + kBlocksBeforeOverflow;
+                    walk<Lanes, Rows, Vectors>(sums, tile, *pass, first, last < tile.blocks ? last : tile.blocks);
+                }
             }
-            for (int first = 0; first < tile.blocks; first += kBlocksBeforeOverflow) {
-                const int last = first + kBlocksBeforeOverflow;
-                walk<Lanes, Rows, Vectors>(sums, tile, *pass, first, last < tile.blocks ? last : tile.blocks);
-            }
+            for (int m = 0; m < Rows; ++m)
+                for (int n = 0; n < kColumns; n += Lanes::kFloats)
+                    store_columns<Lanes>(tile.out, m, n, Lanes::load(sums[m] + n));
         }
-        for (int m = 0; m < Rows; ++m)
-            for (int n = 0; n < kColumns; n += Lanes::kFloats)
-                store_columns<Lanes>(tile.out, m, n, Lanes::load(sums[m] + n));
     }
 };
 

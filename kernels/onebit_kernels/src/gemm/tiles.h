@@ -36,6 +36,15 @@ ONEBIT_INLINE void shift_left_and_subtract(typename Lanes::Bytes (&sums)[Rows][V
             sums[m][v] = Lanes::sub32(Lanes::shift_left32(sums[m][v], count), Lanes::set32(value));
 }
 
+// To the next `vectors` strips.
+ONEBIT_INLINE void advance(TableTile& tile, int vectors, int strip_columns) {
+    const std::ptrdiff_t columns = std::ptrdiff_t{vectors} * strip_columns;
+    tile.planes += vectors * tile.strip_bytes;
+    tile.out.units += columns;
+    tile.out.bias += columns;
+    tile.out.y += columns;
+}
+
 // The rule of struct Epilogue for one register of sums, columns n and on of row m.
 template <class Lanes>
 ONEBIT_INLINE void store_columns(const Epilogue& out, int m, int n, typename Lanes::Bytes sums) {
