@@ -58,14 +58,19 @@ class PcmFormat:
         )
 
     @property
+    def is_whole_numbers(self) -> bool:
+        return self.encoding != "<f4"
+
+    @property
     def frame_bytes(self) -> int:
-        return np.dtype(self.encoding).itemsize * self.channels
+        return (2 if self.is_whole_numbers else 4) * self.channels
 
     def decode(self, data: bytes) -> Samples:
         """Whole frames to (frames, channels) float32."""
-        values = np.frombuffer(data, self.encoding).reshape(-1, self.channels)
-        scale = 1 / 32768 if values.dtype.kind == "i" else 1
-        return np.multiply(values, scale, dtype=np.float32)
+        samples = np.frombuffer(data, self.encoding).reshape(-1, self.channels).astype(np.float32)
+        if self.is_whole_numbers:
+            samples *= 1 / 32768
+        return samples
 
 
 def _whole(parameters: dict[str, str], name: str, default: int) -> int:

@@ -1,4 +1,4 @@
-"""Word error rates of the shipped reference sets, measured by the running service and published beside its latency.
+"""Word error rates of reference sets, measured by the running service and published beside its latency.
 
 One clip after the other, as work that an engine takes when nothing else waits. A stream or a file that comes just then
 waits for one clip at most, and while there are any the clips are rare: `BUSY_SHARE` of an engine's time.
@@ -13,7 +13,7 @@ import structlog
 
 from onebit_model.corpora import Utterance
 from onebit_model.decoding import text_of
-from onebit_model.reference import read_set, reference_sets
+from onebit_model.reference import read_set, reference_sets, set_name
 from onebit_model.scoring import ErrorCounts, align_texts
 from onebit_model.segmentation import AudioSegment, Segmenter
 from onebit_service.idle_work import IdleWork
@@ -38,14 +38,15 @@ class ReferenceScorer:
         self._scheduler = scheduler
         self._settings = settings
         self._metrics = metrics
+        self._sets = settings.reference_sets or reference_sets()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reference", daemon=True)
 
     def start(self) -> None:
         if not self._settings.reference_interval_seconds:
             return
-        for name in reference_sets():
-            self._metrics.reference_last_run.labels(name).set(NEVER)
+        for name in self._sets:
+            self._metrics.reference_last_run.labels(set_name(name)).set(NEVER)
         self._thread.start()
 
     def stop(self) -> None:
@@ -57,7 +58,7 @@ class ReferenceScorer:
         pause_seconds = self._settings.reference_delay_seconds
         while not self._stopping.wait(pause_seconds):
             begin = time.monotonic()
-            for name in reference_sets():
+            for name in self._sets:
                 try:
                     self._score_set(name)
                 except _StoppedError:
@@ -67,9 +68,10 @@ class ReferenceScorer:
                     log.exception("reference_set_not_scored", dataset=name)
             pause_seconds = max(0.0, self._settings.reference_interval_seconds - (time.monotonic() - begin))
 
-    def _score_set(self, name: str) -> None:
+    def _score_set(self, name_or_path: str) -> None:
+        name = set_name(name_or_path)
         counts = {bits: ErrorCounts() for bits in self._scheduler.recognizer.bits}
-        for utterance in read_set(name):
+        for utterance in read_set(name_or_path):
             pieces = _pieces(utterance)
             for bits, before in counts.items():
                 counts[bits] = before + align_texts(utterance.text, self._hear(bits, pieces)).counts

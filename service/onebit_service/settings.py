@@ -57,6 +57,9 @@ class Settings:
     reference_interval_seconds: float = _setting(
         86400.0, "Time between two runs that score the shipped reference sets in the background; 0: none."
     )
+    reference_sets: tuple[str, ...] = _setting(
+        (), "What they score: names of shipped sets, or paths of manifests (comma-separated); empty: all shipped sets."
+    )
     reference_delay_seconds: float = _setting(60.0, "Time from the start to the first of them.")
 
     log_level: str = _setting("info", "debug, info, warning or error.")

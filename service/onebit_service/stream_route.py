@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 
@@ -21,6 +22,7 @@ log = structlog.get_logger("onebit.stream")
 router = APIRouter()
 
 NORMAL = 1000
+FAREWELL_SECONDS = 2.0
 
 
 @router.websocket("/stream")
@@ -65,9 +67,10 @@ async def _refuse(service: Service, websocket: WebSocket, session: StreamSession
         log.error("stream_failed", exc_info=error)
     service.metrics.rejected.labels(meaning.code).inc()
     # The client may be gone, or not reading; either way there is nobody to tell.
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        await session.send(error_message(shown, websocket.state.request_id))
-        await websocket.close(meaning.close, meaning.code)
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await session.send(error_message(shown, websocket.state.request_id))
+            await websocket.close(meaning.close, meaning.code)
     return meaning.close
 
 

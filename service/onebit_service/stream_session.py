@@ -48,7 +48,8 @@ class PacketDecoder:
         self._pcm = PcmFormat(start.sample_rate, start.channels, encoding)  # type: ignore[arg-type]
         self._resampler = Resampler(start.sample_rate)
         self._waiting = bytearray()
-        self._gather_bytes = int(GATHER_SECONDS * start.sample_rate) * self._pcm.frame_bytes
+        self._frame_bytes = self._pcm.frame_bytes
+        self._gather_bytes = int(GATHER_SECONDS * start.sample_rate) * self._frame_bytes
         self.frames = 0
 
     @property
@@ -57,7 +58,7 @@ class PacketDecoder:
         return self.frames / self._pcm.sample_rate
 
     def seconds_of(self, packet: bytes) -> float:
-        return len(packet) / self._pcm.frame_bytes / self._pcm.sample_rate
+        return len(packet) / self._frame_bytes / self._pcm.sample_rate
 
     def push(self, packet: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         self._waiting += packet
@@ -72,14 +73,16 @@ class PacketDecoder:
         return bool(self._waiting)
 
     def _convert(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        whole = len(self._waiting) - len(self._waiting) % self._pcm.frame_bytes
+        whole = len(self._waiting) - len(self._waiting) % self._frame_bytes
         block = self._pcm.decode(bytes(self._waiting[:whole]))
         del self._waiting[:whole]
         self.frames += len(block)
-        if not np.isfinite(block).all():
-            raise InvalidAudioError("the audio holds samples that are not finite numbers")
+        if not self._pcm.is_whole_numbers:
+            if not np.isfinite(block).all():
+                raise InvalidAudioError("the audio holds samples that are not finite numbers")
+            block = np.clip(block, -1, 1)
         mono = block.mean(axis=1, keepdims=True, dtype=np.float32) if block.shape[1] > 1 else block
-        return self._resampler.push(np.clip(mono, -1, 1))[:, 0]
+        return self._resampler.push(mono)[:, 0]
 
 
 @dataclass
@@ -103,6 +106,8 @@ class StreamSession:
         self._times = StreamTimes()
         self._warnings: list[str] = []
         self._stopping = False
+        self._heard = time.monotonic()
+        self._is_held_back = False
         self.bits: int | None = None
 
     async def run(self) -> None:
@@ -137,8 +142,9 @@ class StreamSession:
         return Ready(id=self._id, bits=bits, limits=limits, **applied)
 
     async def _converse(self) -> None:
-        """Receives and sends at the same time until one of the two ends."""
-        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._send_all())]
+        """Receives and sends at the same time, until one of the two ends or nothing comes any more."""
+        parts = (self._receive_all(), self._send_all(), self._watch_idleness())
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -152,19 +158,29 @@ class StreamSession:
 
     # Receiving
 
+    async def _watch_idleness(self) -> None:
+        """One timer for the whole stream: a timeout around every receive would cost more than the message."""
+        while (left := self._heard + self._settings.idle_seconds - time.monotonic()) > 0 or self._is_held_back:
+            await asyncio.sleep(max(left, 0.1))
+        raise self._idle_error()
+
+    def _idle_error(self) -> IdleError:
+        return IdleError(f"nothing came for {self._settings.idle_seconds:g} s")
+
     async def _receive(self) -> str | bytes:
-        try:
-            async with asyncio.timeout(self._settings.idle_seconds):
-                message = await self._websocket.receive()
-        except TimeoutError as error:
-            raise IdleError(f"nothing came for {self._settings.idle_seconds:g} s") from error
+        message = await self._websocket.receive()
+        self._heard = time.monotonic()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         text, data = message.get("text"), message.get("bytes")
         return text if text is not None else data or b""
 
     async def _receive_start(self) -> Start:
-        first = await self._receive()
+        try:
+            async with asyncio.timeout(self._settings.idle_seconds):
+                first = await self._receive()
+        except TimeoutError as error:
+            raise self._idle_error() from error
         if isinstance(first, bytes):
             raise WrongFrameError("the first message must be `start`; audio comes after it")
         message = parse_message(first)
@@ -224,8 +240,12 @@ class StreamSession:
 
     async def _wait_for_room(self) -> None:
         while self._job.live.backlog_seconds > SLOW_DOWN_SECONDS or self._outbox.qsize() > UNREAD_MESSAGES:
+            self._is_held_back = True
             self._progress.clear()
             await self._progress.wait()
+        if self._is_held_back:
+            self._is_held_back = False
+            self._heard = time.monotonic()
 
     # Sending
 
@@ -245,8 +265,11 @@ class StreamSession:
             message = await self._outbox.get()
             if isinstance(message, BaseException):
                 raise message
-            async with asyncio.timeout(self._settings.idle_seconds):
-                await self.send(message)
+            try:
+                async with asyncio.timeout(self._settings.idle_seconds):
+                    await self.send(message)
+            except TimeoutError as error:
+                raise IdleError(f"no message was read for {self._settings.idle_seconds:g} s") from error
             self._progress.set()
             if isinstance(message, Done):
                 return
