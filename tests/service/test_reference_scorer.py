@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from onebit_model.corpora import Utterance
 from onebit_model.decoding import text_of
+from onebit_model.normalization import normalise
 from onebit_model.recognizer import Recognizer
 from onebit_model.reference import read_set
 from onebit_model.scoring import ErrorCounts, align_texts
@@ -71,6 +75,20 @@ def test_figures_are_those_of_an_evaluation(
             counts += align_texts(utterance.text, heard).counts
         assert value(metrics, "asr_wer_ratio", bits=str(bits), dataset=NAME) == counts.rate
         assert value(metrics, "asr_wer_words", bits=str(bits), dataset=NAME) == counts.words
+
+
+def test_sets_of_ones_own(scheduler: Scheduler, utterances: list[Utterance], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", utterances[0].audio.read(), 16_000)
+    manifest = tmp_path / "call-center.jsonl"
+    manifest.write_text(json.dumps({"id": "a", "audio": "a.wav", "text": utterances[0].text, "duration": 2.0}))
+    metrics = scheduler.metrics
+    settings = Settings(reference_delay_seconds=0, reference_sets=(str(manifest),))
+    scorer = ReferenceScorer(scheduler, settings, metrics)
+    scorer.start()
+    wait_for(lambda: value(metrics, "asr_reference_last_run_timestamp_seconds", dataset="call-center"))
+    scorer.stop()
+    words = len(normalise(utterances[0].text).split())
+    assert value(metrics, "asr_wer_words", bits="4", dataset="call-center") == words
 
 
 def test_idle_work_is_no_request(scheduler: Scheduler, utterances: list[Utterance]) -> None:
