@@ -65,7 +65,7 @@ def test_soak_keeps_count() -> None:
 def test_locust() -> None:
     locust = str(Path(sys.executable).with_name("locust"))
     with server_under_test(None, reference_interval_seconds=0) as server:
-        options = ("--headless", "-u", "4", "-r", "4", "-t", "25s", "--stop-timeout", "30", "--only-summary")
+        options = ("--headless", "-u", "4", "-r", "4", "-t", "15s", "--stop-timeout", "30", "--only-summary")
         environment = os.environ | {"ONEBIT_LOAD_BOUND_MS": "5000"}
         done = run(
             *(locust, "-f", "loadtests/locustfile.py", "--host", server.url, *options), timeout=120, env=environment
