@@ -1,7 +1,7 @@
-// Every instruction set of this machine against the portable reference, bit by bit, where Python is not at hand: under an
-// emulator of another processor. The reference itself is held to the rule by tests/kernels/test_gemm.py.
+// Every instruction set of this machine against the portable reference, bit by bit, where Python is not at hand: under
+// an emulator of another processor. The reference itself is held to the rule by tests/kernels/test_gemm.py.
 //
-//   gemm_test [name ...]     the names are instruction sets that must be available, so that nothing is skipped in silence
+//   gemm_test [name ...]     instruction sets that must be available, so that nothing is skipped in silence
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -20,7 +20,7 @@ struct Shape {
     int rows, outputs, columns;
 };
 
-constexpr Shape kShapes[] = {{1, 1, 1},     {1, 17, 4},     {3, 63, 7},    {7, 65, 33},    {6, 64, 32},
+constexpr Shape kShapes[] = {{1, 1, 1},      {1, 17, 4},     {3, 63, 7},    {7, 65, 33},   {6, 64, 32},
                              {13, 100, 129}, {25, 130, 257}, {50, 48, 512}, {2, 70, 4800}, {26, 257, 240}};
 
 struct Case {
@@ -48,9 +48,11 @@ Case make_case(const Shape& shape) {
     std::mt19937 random(static_cast<unsigned>(shape.columns));
     std::normal_distribution<float> normal;
     const std::size_t row_bytes = static_cast<std::size_t>(shape.columns + 7) / 8;
-    Case c{shape, std::vector<std::uint8_t>(4 * static_cast<std::size_t>(shape.outputs) * row_bytes),
+    Case c{shape,
+           std::vector<std::uint8_t>(4 * static_cast<std::size_t>(shape.outputs) * row_bytes),
            std::vector<std::int8_t>(static_cast<std::size_t>(shape.outputs) * shape.columns),
-           std::vector<float>(shape.outputs), std::vector<float>(shape.outputs),
+           std::vector<float>(shape.outputs),
+           std::vector<float>(shape.outputs),
            std::vector<float>(static_cast<std::size_t>(shape.rows) * shape.columns)};
     for (auto& v : c.planes) v = static_cast<std::uint8_t>(random());
     if (shape.columns % 8)
@@ -67,7 +69,8 @@ Case make_case(const Shape& shape) {
 PackedMatrix pack(const Case& c, const Isa& isa, int bits) {
     const auto& [rows, outputs, columns] = c.shape;
     if (bits == 8) return pack_int8(isa, {c.weights.data(), outputs, columns, c.scale.data(), c.bias.data()});
-    const LayerPlanes layer{c.planes.data(), 4, outputs, columns, c.scale.data(), c.scale.data(), c.scale.data(), c.bias.data()};
+    const LayerPlanes layer{c.planes.data(), 4, outputs, columns, c.scale.data(), c.scale.data(), c.scale.data(),
+                            c.bias.data()};
     return pack_planes(isa, {&layer, 1}, {{bits}});
 }
 
@@ -76,7 +79,8 @@ std::vector<float> product(const Case& c, const Isa& isa, int bits, Mode mode) {
     std::vector<float> y(static_cast<std::size_t>(c.shape.rows) * c.shape.outputs);
     std::vector<std::byte> memory(linear_workspace_bytes(c.shape.columns) + 64);
     std::byte* workspace = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
-    linear({c.x.data(), c.shape.rows, c.shape.columns, c.shape.columns}, matrix, bits, mode, {y.data(), c.shape.outputs}, workspace);
+    linear({c.x.data(), c.shape.rows, c.shape.columns, c.shape.columns}, matrix, bits, mode,
+           {y.data(), c.shape.outputs}, workspace);
     return y;
 }
 
@@ -86,7 +90,8 @@ int count_failures(const Isa& isa) {
         const Case c = make_case(shape);
         for (const int bits : {1, 2, 4, 8}) {
             for (const Mode mode : {Mode::fast, Mode::exact}) {
-                const std::vector<float> want = product(c, find_isa("generic"), bits, mode), got = product(c, isa, bits, mode);
+                const std::vector<float> want = product(c, find_isa("generic"), bits, mode),
+                                         got = product(c, isa, bits, mode);
                 if (std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) == 0) continue;
                 std::printf("FAILED: %s, %d bit, %s, %d x %d x %d\n", std::string(name_of(isa)).c_str(), bits,
                             mode == Mode::exact ? "exact" : "fast", shape.rows, shape.outputs, shape.columns);

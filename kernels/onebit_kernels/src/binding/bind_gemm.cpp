@@ -35,9 +35,11 @@ void require(bool condition, const char* message) {
 }
 
 // planes (P, N, ceil(columns / 8)) uint8, scales (3, N) float32 for 1, 2 and 4 bit, bias (N,) float32 or None
-gemm::LayerPlanes layer_view(const Planes& planes, int columns, const Matrix& scales, const std::optional<Vector>& bias) {
+gemm::LayerPlanes layer_view(const Planes& planes, int columns, const Matrix& scales,
+                             const std::optional<Vector>& bias) {
     const std::size_t rows = planes.shape(1);
-    require(columns > 0 && planes.shape(2) == (static_cast<std::size_t>(columns) + 7) / 8, "planes do not match columns");
+    require(columns > 0 && planes.shape(2) == (static_cast<std::size_t>(columns) + 7) / 8,
+            "planes do not match columns");
     require(scales.shape(0) == 3 && scales.shape(1) == rows, "scales must be (3, N)");
     require(!bias || bias->shape(0) == rows, "bias must be (N,)");
     return {.planes = planes.data(),
@@ -54,8 +56,8 @@ gemm::PackedMatrix pack_layers(const std::vector<nb::tuple>& tuples, int columns
                                const std::string& isa) {
     std::vector<gemm::LayerPlanes> layers;
     for (const nb::tuple& t : tuples)
-        layers.push_back(layer_view(nb::cast<Planes>(t[0]), columns, nb::cast<Matrix>(t[1]),
-                                    nb::cast<std::optional<Vector>>(t[2])));
+        layers.push_back(
+            layer_view(nb::cast<Planes>(t[0]), columns, nb::cast<Matrix>(t[1]), nb::cast<std::optional<Vector>>(t[2])));
     return gemm::pack_planes(gemm::find_isa(isa), layers, bits);
 }
 
@@ -63,13 +65,15 @@ gemm::PackedMatrix pack_weights(const Weights& weights, const Vector& scale, con
                                 const std::string& isa) {
     const std::size_t rows = weights.shape(0);
     require(scale.shape(0) == rows && (!bias || bias->shape(0) == rows), "scale and bias must be (N,)");
-    return gemm::pack_int8(gemm::find_isa(isa), {weights.data(), static_cast<int>(rows), static_cast<int>(weights.shape(1)),
-                                                 scale.data(), bias ? bias->data() : nullptr});
+    return gemm::pack_int8(gemm::find_isa(isa),
+                           {weights.data(), static_cast<int>(rows), static_cast<int>(weights.shape(1)), scale.data(),
+                            bias ? bias->data() : nullptr});
 }
 
 gemm::ConstRows rows_of(const gemm::PackedMatrix& matrix, const Matrix& x, int bits) {
     require(x.shape(1) == static_cast<std::size_t>(matrix.columns), "x must be (M, columns)");
-    require((bits == 1 || bits == 2 || bits == 4 || bits == 8) && matrix.holds(bits), "the matrix lacks this precision");
+    require((bits == 1 || bits == 2 || bits == 4 || bits == 8) && matrix.holds(bits),
+            "the matrix lacks this precision");
     return {x.data(), static_cast<int>(x.shape(0)), matrix.columns, matrix.columns};
 }
 
@@ -105,7 +109,8 @@ void bind_gemm(nb::module_& module) {
     module.def("int8_ceiling", [] { return instruction_and_speed(gemm::measure_int8_ceiling()); });
     module.def("fp32_ceiling", [] { return instruction_and_speed(gemm::measure_fp32_ceiling()); });
     nb::class_<gemm::PackedMatrix>(module, "PackedMatrix")
-        .def_static("from_planes", &pack_layers, nb::arg("layers"), nb::arg("columns"), nb::arg("bits"), nb::arg("isa") = "")
+        .def_static("from_planes", &pack_layers, nb::arg("layers"), nb::arg("columns"), nb::arg("bits"),
+                    nb::arg("isa") = "")
         .def_static("from_int8", &pack_weights, nb::arg("weights"), nb::arg("scale"), nb::arg("bias") = nb::none(),
                     nb::arg("isa") = "")
         .def_prop_ro("resident_bytes", [](const gemm::PackedMatrix& matrix) { return matrix.resident_bytes; })

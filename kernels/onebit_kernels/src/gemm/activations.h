@@ -1,5 +1,6 @@
-// Preparation of activations, once for all vector instruction sets: the rules of generic.cpp on registers of 128-bit lanes.
-// `Lanes` is the vocabulary of one instruction set (lanes_*.h). A lane holds one group of four values, or one table.
+// Preparation of activations, once for all vector instruction sets: the rules of generic.cpp on registers of 128-bit
+// lanes. `Lanes` is the vocabulary of one instruction set (lanes_*.h). A lane holds one group of four values, or one
+// table.
 #pragma once
 
 #include <cfloat>
@@ -32,8 +33,8 @@ void quantise(const float* x, int columns, std::int8_t* codes, float* scale, std
     *scale = largest / kLargest;
 }
 
-// The first eight entries of the table of each group. The other eight mirror them, and so they do with the bias: what is
-// e + 128 on one side is -e + 128 = -(e + 128) modulo 256 on the other.
+// The first eight entries of the table of each group. The other eight mirror them, and so they do with the bias: what
+// is e + 128 on one side is -e + 128 = -(e + 128) modulo 256 on the other.
 //   entries 0..3: (+-x0 +-x1) - (x2 + x3)      entries 4..7: (+-x0 +-x1) + (x2 - x3)
 template <class Lanes>
 struct HalfTables {
@@ -48,8 +49,8 @@ struct HalfTables {
 
 // Two registers of groups become their tables. a, b: entries 0..3 and 4..7 of the first; c, d: of the second.
 template <class Lanes>
-ONEBIT_INLINE void store_tables(std::uint8_t* tables, typename Lanes::Bytes a, typename Lanes::Bytes b, typename Lanes::Bytes c,
-                                typename Lanes::Bytes d) {
+ONEBIT_INLINE void store_tables(std::uint8_t* tables, typename Lanes::Bytes a, typename Lanes::Bytes b,
+                                typename Lanes::Bytes c, typename Lanes::Bytes d) {
     const typename Lanes::Bytes entries = Lanes::add_128(Lanes::narrow(a, b, c, d));
     Lanes::store(tables, Lanes::table_of_first(entries));
     Lanes::store(tables + Lanes::kBytes, Lanes::table_of_second(entries));

@@ -16,7 +16,8 @@ constexpr TileShape kDotShape{.strip_columns = 8, .rows = 3, .vectors = 2};
 extern const ActivationKernels activations_avx2{"avx2", quantise<Lanes>, tables<Lanes>, exact_tables<Lanes>};
 extern const TableKernels tables_avx2{"avx2", kTableShape, 1,
                                       run_tile<MultiplyTables<Lanes>, kTableShape.rows, kTableShape.vectors>};
-extern const DotKernels dot_avx2{"avx2", kDotShape, false, run_tile<Multiply4<Lanes>, kDotShape.rows, kDotShape.vectors>,
+extern const DotKernels dot_avx2{"avx2", kDotShape, false,
+                                 run_tile<Multiply4<Lanes>, kDotShape.rows, kDotShape.vectors>,
                                  run_tile<Multiply8<Lanes>, kDotShape.rows, kDotShape.vectors>};
 
 }  // namespace onebit::gemm

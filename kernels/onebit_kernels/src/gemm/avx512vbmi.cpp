@@ -1,5 +1,5 @@
-// 1 and 2 bit with VBMI and VNNI: one byte permute looks 64 sums up in the four tables that fill a register, and one dot
-// product with ones adds them, four groups to each column: 256 multiply-adds in two instructions.
+// 1 and 2 bit with VBMI and VNNI: one byte permute looks 64 sums up in the four tables that fill a register, and one
+// dot product with ones adds them, four groups to each column: 256 multiply-adds in two instructions.
 #include "lanes_avx512.h"
 #include "tiles.h"
 #include "vnni_avx512.h"
@@ -10,12 +10,14 @@ namespace {
 using Lanes = Avx512Lanes;
 constexpr TileShape kShape{.strip_columns = 16, .rows = 6, .vectors = 4};
 
-// Byte n * 4 + j becomes an index into table j: nibble | 16 j. In assembly to keep one constant in memory: the sums of the
-// largest tile leave no register for it.
+// Byte n * 4 + j becomes an index into table j: nibble | 16 j. In assembly to keep one constant in memory: the sums of
+// the largest tile leave no register for it.
 alignas(4) constexpr std::int32_t kTableOfByte = 0x30201000;
 
 ONEBIT_INLINE __m512i table_indices(__m512i nibbles, __m512i low_nibble) {
-    __asm__("vpternlogd $0xea, %2%{1to16%}, %1, %0" : "+v"(nibbles) : "v"(low_nibble), "m"(kTableOfByte));  // (a & b) | c
+    __asm__("vpternlogd $0xea, %2%{1to16%}, %1, %0"
+            : "+v"(nibbles)
+            : "v"(low_nibble), "m"(kTableOfByte));  // (a & b) | c
     return nibbles;
 }
 

@@ -17,8 +17,8 @@ constexpr TileShape kShape{.strip_columns = 16, .rows = 6, .vectors = 4};
 
 }  // namespace
 
-extern const DotKernels dot_avx512vnni{
-    "avx512vnni", kShape, true, run_tile<Multiply4<Lanes>, kShape.rows, kShape.vectors>,
-    run_tile<Multiply8<Lanes>, kShape.rows, kShape.vectors>};
+extern const DotKernels dot_avx512vnni{"avx512vnni", kShape, true,
+                                       run_tile<Multiply4<Lanes>, kShape.rows, kShape.vectors>,
+                                       run_tile<Multiply8<Lanes>, kShape.rows, kShape.vectors>};
 
 }  // namespace onebit::gemm

@@ -1,5 +1,5 @@
-// What this processor can do at most on one core, measured: the widest int8 dot product and float32 multiply-add that it has,
-// repeated on registers, with nothing to load. Benchmarks state products as a share of these.
+// What this processor can do at most on one core, measured: the widest int8 dot product and float32 multiply-add that
+// it has, repeated on registers, with nothing to load. Benchmarks state products as a share of these.
 #pragma once
 
 namespace onebit::gemm {

@@ -7,11 +7,14 @@ namespace {
 
 #define TWELVE(I) I(2) I(3) I(4) I(5) I(6) I(7) I(16) I(17) I(18) I(19) I(20) I(21)
 #define CLOBBERED "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22"
-#define PEAK_LOOP(name, instructions)                                                                                      \
-    void name(long rounds) {                                                                                               \
-        __asm__ volatile(".arch armv8.2-a+dotprod\n" CLEAR(0) CLEAR(1) TWELVE(CLEAR) "1:\n" instructions                   \
-                         "subs %0, %0, #1\n b.ne 1b\n" : "+r"(rounds)::"cc", CLOBBERED);                                   \
+// clang-format off
+#define PEAK_LOOP(name, instructions)                                                  \
+    void name(long rounds) {                                                           \
+        __asm__ volatile(".arch armv8.2-a+dotprod\n" CLEAR(0) CLEAR(1) TWELVE(CLEAR)   \
+                         "1:\n" instructions "subs %0, %0, #1\n b.ne 1b\n"             \
+                         : "+r"(rounds)::"cc", CLOBBERED);                             \
     }
+// clang-format on
 
 #define CLEAR(n) "movi v" #n ".16b, #0\n"
 #define DOT(n) "sdot v" #n ".4s, v0.16b, v1.16b\n"

@@ -1,6 +1,6 @@
 // 4 bit and int8 in the plainest way: unpack to bytes, multiply, add four products to an int32. `Lanes` says how:
-//   add_dots(sum, low, q_low, high, q_high)   sum[i] += the dots of bytes 4i..4i+3 of low and q_low, and of high and q_high;
-//                                             the weights are 0..15
+//   add_dots(sum, low, q_low, high, q_high)   sum[i] += the dots of bytes 4i..4i+3 of low and q_low, and of high and
+//                                             q_high; the weights are 0..15
 //   add_int8_dots(sum, w, q)                  the same for one pair, w in -128..127
 // The activations are in -127..127.
 #pragma once
@@ -34,7 +34,8 @@ struct Multiply4 {
                 const typename Lanes::Bytes q_low = Lanes::repeat4(codes + m * tile.row_bytes);
                 const typename Lanes::Bytes q_high = Lanes::repeat4(codes + m * tile.row_bytes + 4);
                 ONEBIT_UNROLL
-                for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::add_dots(sums[m][v], low[v], q_low, high[v], q_high);
+                for (int v = 0; v < Vectors; ++v)
+                    sums[m][v] = Lanes::add_dots(sums[m][v], low[v], q_low, high[v], q_high);
             }
         }
         store_four_bit_product<Lanes>(tile, sums);

@@ -36,9 +36,9 @@ void quantise(const float* x, int columns, std::int8_t* codes, float* scale, std
     *scale = bound / kLargest;
 }
 
-// Form tables: entry `nibble` of a group is the sum of its four values, each with a plus where the nibble has its bit and a
-// minus where not: the sum that a byte shuffle looks up for a 1-bit weight row. The order of the additions, (0 + 1) + (2 + 3),
-// belongs to the rule. The scale makes the largest such sum of the row 127.
+// Form tables: entry `nibble` of a group is the sum of its four values, each with a plus where the nibble has its bit
+// and a minus where not: the sum that a byte shuffle looks up for a 1-bit weight row. The order of the additions, (0 +
+// 1) + (2 + 3), belongs to the rule. The scale makes the largest such sum of the row 127.
 void tables(const float* x, int columns, std::uint8_t* tables, float* scale) {
     float bound = 0.0f;
     for (int k = 0; k < columns; k += kGroup)
@@ -54,9 +54,9 @@ void tables(const float* x, int columns, std::uint8_t* tables, float* scale) {
     *scale = bound / kLargest;
 }
 
-// Form exact_tables: the same sums of int8 codes need 10 bits (-508..508). As sum = 4 * coarse + fine, both fit int8, and an
-// exact product is two walks with the ordinary kernel. Coarse is sum / 4 rounded to the nearest even (-127..127), so that
-// both tables are antisymmetric like every other: entry 15 - i is minus entry i.
+// Form exact_tables: the same sums of int8 codes need 10 bits (-508..508). As sum = 4 * coarse + fine, both fit int8,
+// and an exact product is two walks with the ordinary kernel. Coarse is sum / 4 rounded to the nearest even
+// (-127..127), so that both tables are antisymmetric like every other: entry 15 - i is minus entry i.
 void exact_tables(const std::int8_t* codes, int columns, std::uint8_t* coarse, std::uint8_t* fine) {
     for (int k = 0; k < columns; k += kGroup) {
         for (int nibble = 0; nibble < kTableEntries; ++nibble) {

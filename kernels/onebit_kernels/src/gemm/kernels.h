@@ -1,5 +1,5 @@
-// What one instruction set contributes: how its weights lie in memory, and functions on rows and tiles.
-// Included by the ISA files, which are compiled with their own flags: plain structs only, nothing from std that has code.
+// What one instruction set contributes: how its weights lie in memory, and functions on rows and tiles. Included by the
+// ISA files, which are compiled with their own flags: plain structs only, nothing from std that has code.
 #pragma once
 
 #include <cstddef>
@@ -16,13 +16,14 @@ namespace onebit::gemm {
 // Rows of X are padded with zeros to a multiple of this, the largest block of any kernel.
 inline constexpr int kColumnQuantum = 32;
 
-// Activations four by four: one table holds the 16 sums of a group of four, as bytes. They are stored with 128 added, because
-// unsigned bytes are easier to add up; every walk over the tables takes 128 for each group off again.
+// Activations four by four: one table holds the 16 sums of a group of four, as bytes. They are stored with 128 added,
+// because unsigned bytes are easier to add up; every walk over the tables takes 128 for each group off again.
 inline constexpr int kGroup = 4;
 inline constexpr int kTableEntries = 16;
 inline constexpr int kTableBias = 128;
 
-// The end of every product: y[m * stride + n] = (float(sum) * scales[m]) * units[n] + bias[n], in this order, never fused.
+// The end of every product: y[m * stride + n] = (float(sum) * scales[m]) * units[n] + bias[n], in this order, never
+// fused.
 struct Epilogue {
     const float* scales;  // of the first row of the tile
     const float* units;   // of the first column of the tile
@@ -31,8 +32,8 @@ struct Epilogue {
     std::ptrdiff_t stride;
 };
 
-// One walk over a plane: sum = (sum << shift) + (lookups in these tables of the nibbles of this plane) - bias, where bias is
-// kTableBias for every group that the blocks hold. The offsets are from the tile's first table and plane.
+// One walk over a plane: sum = (sum << shift) + (lookups in these tables of the nibbles of this plane) - bias, where
+// bias is kTableBias for every group that the blocks hold. The offsets are from the tile's first table and plane.
 struct TablePass {
     int shift;
     std::int32_t bias;
@@ -41,7 +42,8 @@ struct TablePass {
 };
 
 // Rows x (groups * vectors * strip_columns) of Y. Row m's tables: tables[m * row_bytes + group * 16 + nibble].
-// Strip v's weights: planes + v * strip_bytes, in blocks of strip_columns * interleave bytes; byte n * J + j of block b holds
+// Strip v's weights: planes + v * strip_bytes, in blocks of strip_columns * interleave bytes; byte n * J + j of
+// block b holds
 // column n of the strip, J = interleave:   low nibble: k = 8Jb + 4j + bit      high nibble: k = 8Jb + 4J + 4j + bit
 struct TableTile {
     const std::uint8_t* tables;

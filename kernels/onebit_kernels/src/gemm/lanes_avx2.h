@@ -1,5 +1,5 @@
-// AVX2 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of two 128-bit
-// lanes. Include in files compiled for AVX2 only: everything has internal linkage.
+// AVX2 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of two
+// 128-bit lanes. Include in files compiled for AVX2 only: everything has internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -70,7 +70,8 @@ struct Avx2Lanes {
     }
     // Of these sums (a, b, c, d) the table entries 0..3: (-a, b, -b, a) - c, and 4..7: (-a, b, -b, a) + d
     static ONEBIT_INLINE Floats signed_pairs(Floats v) {
-        return _mm256_xor_ps(_mm256_permute_ps(v, 0x14), _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f));
+        return _mm256_xor_ps(_mm256_permute_ps(v, 0x14),
+                             _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f));
     }
     static ONEBIT_INLINE Floats entries_0_to_3(Floats v) { return sub(signed_pairs(v), _mm256_permute_ps(v, 0xaa)); }
     static ONEBIT_INLINE Floats entries_4_to_7(Floats v) { return add(signed_pairs(v), _mm256_permute_ps(v, 0xff)); }
@@ -90,7 +91,8 @@ struct Avx2Lanes {
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
-    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i,
+    // negated.
     static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
         const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0);
         return negate_high_halves(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order)));
@@ -104,19 +106,20 @@ struct Avx2Lanes {
         return _mm256_sign_epi8(v, _mm256_broadcastsi128_si256(signs));
     }
 
-    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
-    // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
+    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo
+    // 2^16, `high` adds the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
     struct ColumnSums {
         Bytes all, high;
     };
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm256_add_epi16(sums.all, v);
         sums.high = _mm256_add_epi16(sums.high, _mm256_srli_epi16(v, 8));
-        __asm__("" : "+x"(sums.all), "+x"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
+        // Or gcc adds later lookups to each other first, and runs out of registers.
+        __asm__("" : "+x"(sums.all), "+x"(sums.high));
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
         const Bytes even = _mm256_sub_epi16(sums.all, _mm256_slli_epi16(sums.high, 8));
-        const Bytes low = _mm256_unpacklo_epi16(even, sums.high);    // columns 0..7 and 16..23
+        const Bytes low = _mm256_unpacklo_epi16(even, sums.high);   // columns 0..7 and 16..23
         const Bytes high = _mm256_unpackhi_epi16(even, sums.high);  // columns 8..15 and 24..31
         add_to(columns, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(low)));
         add_to(columns + 8, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(high)));

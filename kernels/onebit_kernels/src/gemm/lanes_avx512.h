@@ -1,5 +1,6 @@
-// AVX-512 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of 128-bit
-// lanes, four in each. Needs F and BW. Include in files compiled for AVX-512 only: everything has internal linkage.
+// AVX-512 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of
+// 128-bit lanes, four in each. Needs F and BW. Include in files compiled for AVX-512 only: everything has internal
+// linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -55,7 +56,8 @@ struct Avx512Lanes {
     static ONEBIT_INLINE Bytes round(Floats v) { return _mm512_cvtps_epi32(v); }
     static ONEBIT_INLINE Floats to_float(Bytes v) { return _mm512_cvtepi32_ps(v); }
 
-    // Groups of four floats: (v0 + v1, v0 - v1, v2 + v3, v2 - v3). A product with +-1 is exact, so fusing changes nothing.
+    // Groups of four floats: (v0 + v1, v0 - v1, v2 + v3, v2 - v3). A product with +-1 is exact, so fusing changes
+    // nothing.
     static ONEBIT_INLINE Floats pair_sums(Floats v) {
         return _mm512_fmadd_ps(v, _mm512_set4_ps(-1, 1, -1, 1), _mm512_permute_ps(v, 0xb1));
     }
@@ -81,7 +83,8 @@ struct Avx512Lanes {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
-    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i,
+    // negated.
     static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
         const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0);
         return negate_high_halves(_mm512_shuffle_epi8(v, each_lane(order)));
@@ -95,21 +98,23 @@ struct Avx512Lanes {
         return _mm512_mask_sub_epi8(v, 0xff00ff00ff00ff00, zero(), v);
     }
 
-    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
-    // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
+    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo
+    // 2^16, `high` adds the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
     struct ColumnSums {
         Bytes all, high;
     };
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm512_add_epi16(sums.all, v);
         sums.high = _mm512_add_epi16(sums.high, _mm512_srli_epi16(v, 8));
-        __asm__("" : "+v"(sums.all), "+v"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
+        // Or gcc adds later lookups to each other first, and runs out of registers.
+        __asm__("" : "+v"(sums.all), "+v"(sums.high));
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
         const Bytes even = _mm512_sub_epi16(sums.all, _mm512_slli_epi16(sums.high, 8));
-        const Bytes pairs = _mm512_set_epi32(0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
-                                             0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003,
-                                             0x00220002, 0x00210001, 0x00200000);  // even 0, odd 0, even 1, odd 1, ..
+        const Bytes pairs =
+            _mm512_set_epi32(0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
+                             0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003, 0x00220002,
+                             0x00210001, 0x00200000);  // even 0, odd 0, even 1, odd 1, ..
         const Bytes first = _mm512_permutex2var_epi16(even, pairs, sums.high);
         const Bytes last = _mm512_permutex2var_epi16(even, add32(pairs, set32(0x00100010)), sums.high);
         add_to(columns, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(first)));

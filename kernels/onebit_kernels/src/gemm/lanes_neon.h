@@ -1,5 +1,5 @@
-// NEON (AArch64) in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of one
-// 128-bit lane. Include in files compiled for NEON only: everything has internal linkage.
+// NEON (AArch64) in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers
+// of one 128-bit lane. Include in files compiled for NEON only: everything has internal linkage.
 #pragma once
 
 #include <arm_neon.h>
@@ -39,7 +39,9 @@ struct NeonLanes {
     static ONEBIT_INLINE void add_to(std::int32_t* p, Bytes v) { store(p, add32(load(p), v)); }
     static ONEBIT_INLINE Bytes sub32(Bytes a, Bytes b) { return bytes(vsubq_s32(words(a), words(b))); }
     static ONEBIT_INLINE Bytes set32(std::int32_t v) { return bytes(vdupq_n_s32(v)); }
-    static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) { return bytes(vshlq_s32(words(v), vdupq_n_s32(count))); }
+    static ONEBIT_INLINE Bytes shift_left32(Bytes v, int count) {
+        return bytes(vshlq_s32(words(v), vdupq_n_s32(count)));
+    }
     static ONEBIT_INLINE std::int32_t sum32(Bytes v) { return vaddvq_s32(words(v)); }
 
     // Floats
@@ -88,7 +90,8 @@ struct NeonLanes {
         __builtin_memcpy(p, &word, sizeof(word));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return veorq_s8(v, vdupq_n_s8(-128)); }
-    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i,
+    // negated.
     static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
         return vcombine_s8(vget_low_s8(v), vrev64_s8(vneg_s8(vget_low_s8(v))));
     }
@@ -115,7 +118,8 @@ struct NeonLanes {
 
     // Dot products of dot_products.h. 15 * 127 * 4 and 128 * 127 * 2 fit in 16 bits.
     static ONEBIT_INLINE Bytes add_dots(Bytes sum, Bytes low, Bytes q_low, Bytes high, Bytes q_high) {
-        const int16x8_t first = vmlal_s8(vmull_s8(vget_low_s8(low), vget_low_s8(q_low)), vget_low_s8(high), vget_low_s8(q_high));
+        const int16x8_t first =
+            vmlal_s8(vmull_s8(vget_low_s8(low), vget_low_s8(q_low)), vget_low_s8(high), vget_low_s8(q_high));
         const int16x8_t second = vmlal_high_s8(vmull_high_s8(low, q_low), high, q_high);
         return bytes(vpadalq_s16(words(sum), vpaddq_s16(first, second)));
     }

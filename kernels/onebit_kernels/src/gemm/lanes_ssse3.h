@@ -1,5 +1,5 @@
-// SSSE3 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of one 128-bit
-// lane. Include in files compiled for SSSE3 only: everything has internal linkage.
+// SSSE3 in the vocabulary of the algorithms in activations.h, shuffle_tables.h and dot_products.h: registers of one
+// 128-bit lane. Include in files compiled for SSSE3 only: everything has internal linkage.
 #pragma once
 
 #include <tmmintrin.h>
@@ -41,7 +41,8 @@ struct Ssse3Lanes {
     // Floats
     static ONEBIT_INLINE Floats load_floats(const float* p) { return _mm_loadu_ps(p); }
     static ONEBIT_INLINE void store_floats(float* p, Floats v) { _mm_storeu_ps(p, v); }
-    static ONEBIT_INLINE Floats load_int8(const std::int8_t* p) {  // the byte to the top of its word, and down with its sign
+    // Each byte goes to the top of a word, and down again with its sign.
+    static ONEBIT_INLINE Floats load_int8(const std::int8_t* p) {
         const Bytes bytes = repeat4(p), words = _mm_unpacklo_epi8(bytes, bytes);
         return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(words, words), 24));
     }
@@ -83,7 +84,8 @@ struct Ssse3Lanes {
         __builtin_memcpy(p, &word, sizeof(word));
     }
     static ONEBIT_INLINE Bytes add_128(Bytes v) { return _mm_xor_si128(v, _mm_set1_epi8(-128)); }
-    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i, negated.
+    // A lane holds the entries 0..7 of two groups; the whole table of one of them: entry 15 - i mirrors entry i,
+    // negated.
     static ONEBIT_INLINE Bytes table_of_first(Bytes v) {
         const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0);
         return negate_high_halves(_mm_shuffle_epi8(v, order));
@@ -97,15 +99,16 @@ struct Ssse3Lanes {
         return _mm_sign_epi8(v, signs);
     }
 
-    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo 2^16, `high` adds
-    // the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
+    // Sums of unsigned bytes by column: as 16-bit numbers the bytes are low + 256 * high. `all` adds them so, modulo
+    // 2^16, `high` adds the high bytes (odd columns) alone; what remains of `all` without them are the even columns.
     struct ColumnSums {
         Bytes all, high;
     };
     static ONEBIT_INLINE void add_columns(ColumnSums& sums, Bytes v) {
         sums.all = _mm_add_epi16(sums.all, v);
         sums.high = _mm_add_epi16(sums.high, _mm_srli_epi16(v, 8));
-        __asm__("" : "+x"(sums.all), "+x"(sums.high));  // or gcc adds later lookups together first, and runs out of registers
+        // Or gcc adds later lookups to each other first, and runs out of registers.
+        __asm__("" : "+x"(sums.all), "+x"(sums.high));
     }
     static ONEBIT_INLINE void flush_columns(const ColumnSums& sums, std::int32_t* columns) {
         const Bytes even = _mm_sub_epi16(sums.all, _mm_slli_epi16(sums.high, 8));

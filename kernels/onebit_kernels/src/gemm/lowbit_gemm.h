@@ -10,8 +10,8 @@
 //   prepare   quantises the rows of X to int8, or builds lookup tables of their sums, in memory that the caller owns;
 //   multiply  walks the packed weights. Neither allocates, locks or touches shared state.
 //
-// Every instruction set gives bitwise the same Y as `generic` (generic.cpp is the specification), and a row of Y depends on
-// its row of X only, never on the other rows or on how many there are.
+// Every instruction set gives bitwise the same Y as `generic` (generic.cpp is the specification), and a row of Y
+// depends on its row of X only, never on the other rows or on how many there are.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,9 @@ std::string_view name_of(const Isa& isa);
 
 // --------------------------------------------------------------------------------------------------------------- views
 
-// Row m starts at data + m * stride (in floats). Rows may overlap: a convolution of kernel 3 over frames [time, channels]
-// is a product with `columns = 3 * channels, stride = channels` (twice that for stride 2); no im2col copy is needed.
+// Row m starts at data + m * stride (in floats). Rows may overlap: a convolution of kernel 3 over frames [time,
+// channels] is a product with `columns = 3 * channels, stride = channels` (twice that for stride 2); no im2col copy is
+// needed.
 struct ConstRows {
     const float* data;
     int rows;
@@ -79,16 +80,17 @@ template <class T>
 using Aligned = std::unique_ptr<T[], AlignedFree>;  // 64-byte aligned
 
 // Weights in the order in which the kernels of one instruction set read them (layout.h). The precisions of a matrix
-// share memory: 1 and 2 bit read the same planes; 4 bit has its own copy, so that all three cost 1.5 x the 4-bit planes.
+// share memory: 1 and 2 bit read the same planes; 4 bit has its own copy, so that all three cost 1.5 x the 4-bit
+// planes.
 struct PackedMatrix {
     const Isa* isa = nullptr;
-    int rows = 0;     // N: of all stacked layers together
-    int columns = 0;  // K
-    int plane_count = 0;             // planes held for the table kernels: 0, 1 or 2
-    Aligned<std::uint8_t> planes;    // for 1 and 2 bit
-    Aligned<std::uint8_t> codes;     // for 4 bit, or int8
-    Aligned<float> units[4];         // [rows, padded] weight of one integer step at 1, 2, 4 and 8 bit; null: not held
-    Aligned<float> bias;             // [rows, padded]
+    int rows = 0;                  // N: of all stacked layers together
+    int columns = 0;               // K
+    int plane_count = 0;           // planes held for the table kernels: 0, 1 or 2
+    Aligned<std::uint8_t> planes;  // for 1 and 2 bit
+    Aligned<std::uint8_t> codes;   // for 4 bit, or int8
+    Aligned<float> units[4];       // [rows, padded] weight of one integer step at 1, 2, 4 and 8 bit; null: not held
+    Aligned<float> bias;           // [rows, padded]
     std::size_t resident_bytes = 0;
 
     bool holds(int bits) const;  // bits: 1, 2, 4; 8 is int8
@@ -114,14 +116,15 @@ struct Prepared {
     Form form;
     int rows;
     int columns;
-    const std::int8_t* data;     // row m at data + m * stride; see generic.cpp for the forms
+    const std::int8_t* data;  // row m at data + m * stride; see generic.cpp for the forms
     std::ptrdiff_t stride;
-    const float* scales;         // [rows] value of one integer step
-    const std::int32_t* sums;    // [rows] sum of the int8 codes (form codes)
+    const float* scales;       // [rows] value of one integer step
+    const std::int32_t* sums;  // [rows] sum of the int8 codes (form codes)
 };
 
 // Bytes that `prepare` needs for an input of this size; monotonic in rows and columns. Tables are 4 (exact: 8) bytes a
-// value, so split long inputs into blocks of rows: about 24 rows keep the tables of 512 columns in a second-level cache.
+// value, so split long inputs into blocks of rows: about 24 rows keep the tables of 512 columns in a second-level
+// cache.
 std::size_t workspace_bytes(Form form, int rows, int columns);
 
 // `workspace` is 64-byte aligned. Values must be finite and below FLT_MAX / 4.

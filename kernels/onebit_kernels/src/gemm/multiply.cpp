@@ -12,8 +12,8 @@ namespace {
 constexpr std::ptrdiff_t kAlignment = 64;
 constexpr int kMaximumTileRows = 16;
 
-// Rows that `linear` prepares at once, multiples of the tile heights 4 and 6: tables of 24 rows stay in a second-level cache;
-// of int8 codes, an eighth as large, it takes more, because each block reads the weights again.
+// Rows that `linear` prepares at once, multiples of the tile heights 4 and 6: tables of 24 rows stay in a second-level
+// cache; of int8 codes, an eighth as large, it takes more, because each block reads the weights again.
 constexpr int row_block(Form form) { return form == Form::codes ? 96 : 24; }
 
 std::ptrdiff_t row_bytes(Form form, int columns) {
@@ -23,11 +23,11 @@ std::ptrdiff_t row_bytes(Form form, int columns) {
 
 // The caller's workspace, cut into its parts.
 struct Workspace {
-    float* scales;         // [rows]
-    std::int32_t* sums;    // [rows]
-    float* padded_row;     // [padded columns]
-    std::int8_t* codes;    // [padded columns], the row that exact tables are made from
-    std::int8_t* data;     // [rows, row_bytes]
+    float* scales;       // [rows]
+    std::int32_t* sums;  // [rows]
+    float* padded_row;   // [padded columns]
+    std::int8_t* codes;  // [padded columns], the row that exact tables are made from
+    std::int8_t* data;   // [rows, row_bytes]
     std::size_t bytes;
 };
 
@@ -57,8 +57,10 @@ void prepare_row(const ActivationKernels& kernels, Form form, const float* x, in
         x = w.padded_row;
     }
     switch (form) {
-        case Form::tables: return kernels.tables(x, padded, tables, &w.scales[m]);
-        case Form::codes: return kernels.quantise(x, padded, row, &w.scales[m], &w.sums[m]);
+        case Form::tables:
+            return kernels.tables(x, padded, tables, &w.scales[m]);
+        case Form::codes:
+            return kernels.quantise(x, padded, row, &w.scales[m], &w.sums[m]);
         case Form::exact_tables:
             kernels.quantise(x, padded, w.codes, &w.scales[m], &w.sums[m]);
             return kernels.exact_tables(w.codes, padded, tables, tables + kGroup * padded);
@@ -98,7 +100,8 @@ void run_partial(void (*kernel)(const Tile&, int, int), Tile tile, int rows, con
 }
 
 template <class Tile>
-void run(void (*kernel)(const Tile&, int, int), const Tile& tile, int rows, int vectors, const TileShape& shape, int columns_left) {
+void run(void (*kernel)(const Tile&, int, int), const Tile& tile, int rows, int vectors, const TileShape& shape,
+         int columns_left) {
     if (shape.strip_columns <= columns_left) return kernel(tile, rows, vectors);
     run_partial(kernel, tile, rows, shape, columns_left);
 }

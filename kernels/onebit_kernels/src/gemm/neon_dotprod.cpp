@@ -16,7 +16,8 @@ constexpr TileShape kShape{.strip_columns = 4, .rows = 4, .vectors = 4};
 
 }  // namespace
 
-extern const DotKernels dot_neon_dotprod{"neon_dotprod", kShape, false, run_tile<Multiply4<Lanes>, kShape.rows, kShape.vectors>,
+extern const DotKernels dot_neon_dotprod{"neon_dotprod", kShape, false,
+                                         run_tile<Multiply4<Lanes>, kShape.rows, kShape.vectors>,
                                          run_tile<Multiply8<Lanes>, kShape.rows, kShape.vectors>};
 
 }  // namespace onebit::gemm

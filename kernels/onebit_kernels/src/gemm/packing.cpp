@@ -70,7 +70,7 @@ void scatter_code_row(const LayerPlanes& layer, int row, std::ptrdiff_t block_by
     for (std::ptrdiff_t b = 0; b < row_bytes; ++b) {
         std::uint32_t word = 0;
         for (int plane = 0; plane < 4; ++plane) {
-            const unsigned bits = layer.planes[(static_cast<std::ptrdiff_t>(plane) * layer.rows + row) * row_bytes + b];
+            const unsigned bits = layer.planes[(std::ptrdiff_t{plane} * layer.rows + row) * row_bytes + b];
             word |= (spread(bits & 15) | spread(bits >> 4) << 4) << (3 - plane);
         }
         std::memcpy(column + b * block_bytes, &word, sizeof(word));
@@ -79,14 +79,15 @@ void scatter_code_row(const LayerPlanes& layer, int row, std::ptrdiff_t block_by
 
 void pack_tables(const LayerPlanes& layer, int first_row, PackedMatrix& packed) {
     const TableKernels& kernels = packed.isa->tables;
+    const int groups = static_cast<int>(ceil_div(layer.columns, kGroup)), width = kernels.shape.strip_columns;
     const std::ptrdiff_t row_bytes = ceil_div(layer.columns, 8);
     for (int plane = 0; plane < packed.plane_count; ++plane) {
         for (int row = 0; row < layer.rows; ++row) {
-            const std::uint8_t* source = layer.planes + (static_cast<std::ptrdiff_t>(plane) * layer.rows + row) * row_bytes;
-            const int n = first_row + row, strip = n / kernels.shape.strip_columns, lane = n % kernels.shape.strip_columns;
-            std::uint8_t* column = packed.planes.get() + plane * table_plane_bytes(packed) +
-                                   strip * table_strip_bytes(packed) + lane * kernels.interleave;
-            scatter_plane_row(source, static_cast<int>(ceil_div(layer.columns, kGroup)), kernels, column);
+            const int n = first_row + row;
+            std::uint8_t* strip =
+                packed.planes.get() + plane * table_plane_bytes(packed) + n / width * table_strip_bytes(packed);
+            scatter_plane_row(layer.planes + (std::ptrdiff_t{plane} * layer.rows + row) * row_bytes, groups, kernels,
+                              strip + n % width * kernels.interleave);
         }
     }
 }
@@ -117,10 +118,12 @@ void allocate_planes(PackedMatrix& packed, std::span<const int> bits) {
         if (b < 4) packed.plane_count = std::max(packed.plane_count, b);
     }
     if (packed.plane_count)
-        packed.planes = allocate_zeroed<std::uint8_t>(packed.plane_count * table_plane_bytes(packed), packed.resident_bytes);
+        packed.planes =
+            allocate_zeroed<std::uint8_t>(packed.plane_count * table_plane_bytes(packed), packed.resident_bytes);
     if (packed.holds(4))
         packed.codes = allocate_zeroed<std::uint8_t>(
-            ceil_div(packed.rows, packed.isa->dot.shape.strip_columns) * dot_strip_bytes(packed, 4), packed.resident_bytes);
+            ceil_div(packed.rows, packed.isa->dot.shape.strip_columns) * dot_strip_bytes(packed, 4),
+            packed.resident_bytes);
 }
 
 }  // namespace
@@ -140,7 +143,8 @@ PackedMatrix pack_planes(const Isa& isa, std::span<const LayerPlanes> layers, st
     int first_row = 0;
     for (const LayerPlanes& layer : layers) {
         for (const int b : bits)
-            std::transform(scale_of(layer, b), scale_of(layer, b) + layer.rows, packed.units[unit_index(b)].get() + first_row,
+            std::transform(scale_of(layer, b), scale_of(layer, b) + layer.rows,
+                           packed.units[unit_index(b)].get() + first_row,
                            [b](float scale) { return unit_of(scale, b); });
         if (layer.bias) std::copy_n(layer.bias, layer.rows, packed.bias.get() + first_row);
         pack_tables(layer, first_row, packed);
@@ -154,7 +158,8 @@ PackedMatrix pack_int8(const Isa& isa, const LayerInt8& layer) {
     PackedMatrix packed = empty_matrix(isa, layer.rows, layer.columns);
     const int strip_columns = isa.dot.shape.strip_columns;
     const std::ptrdiff_t strip_bytes = dot_strip_bytes(packed, 8);
-    packed.codes = allocate_zeroed<std::uint8_t>(ceil_div(layer.rows, strip_columns) * strip_bytes, packed.resident_bytes);
+    packed.codes =
+        allocate_zeroed<std::uint8_t>(ceil_div(layer.rows, strip_columns) * strip_bytes, packed.resident_bytes);
     packed.units[unit_index(8)] = allocate_zeroed<float>(padded_rows(layer.rows), packed.resident_bytes);
     std::copy_n(layer.scale, layer.rows, packed.units[unit_index(8)].get());
     if (layer.bias) std::copy_n(layer.bias, layer.rows, packed.bias.get());

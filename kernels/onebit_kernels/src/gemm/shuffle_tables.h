@@ -1,5 +1,6 @@
-// 1 and 2 bit with a shuffle of 16 bytes: one register holds the same table in every lane, and one shuffle looks up the sums
-// of as many columns as a register has bytes. They are added as 16-bit numbers, because the bytes of a lane are different columns.
+// 1 and 2 bit with a shuffle of 16 bytes: one register holds the same table in every lane, and one shuffle looks up the
+// sums of as many columns as a register has bytes. They are added as 16-bit numbers, because the bytes of a lane are
+// different columns.
 #pragma once
 
 #include "tiles.h"
@@ -12,15 +13,14 @@ constexpr int kBlocksBeforeOverflow = 128;
 
 // sums[m][column] += the lookups of blocks [first, last)
 template <class Lanes, int Rows, int Vectors>
-ONEBIT_INLINE void walk(std::int32_t (&sums)[Rows][Vectors * Lanes::kBytes], const TableTile& tile, const TablePass& pass,
-                        int first, int last) {
+ONEBIT_INLINE void walk(std::int32_t (&sums)[Rows][Vectors * Lanes::kBytes], const TableTile& tile,
+                        const TablePass& pass, int first, int last) {
     const std::uint8_t* tables = tile.tables + pass.table_offset + first * std::ptrdiff_t{2 * kTableEntries};
     const std::uint8_t* planes = tile.planes + pass.plane_offset + first * std::ptrdiff_t{Lanes::kBytes};
     typename Lanes::ColumnSums partial[Rows][Vectors];
     ONEBIT_UNROLL
-    for (int m = 0; m < Rows; ++m)
-        ONEBIT_UNROLL
-        for (int v = 0; v < Vectors; ++v) partial[m][v] = {Lanes::zero(), Lanes::zero()};
+    for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+    for (int v = 0; v < Vectors; ++v) partial[m][v] = {Lanes::zero(), Lanes::zero()};
     ONEBIT_LOOP
     for (int b = first; b < last; ++b, planes += Lanes::kBytes) {
         ONEBIT_UNROLL
@@ -40,9 +40,8 @@ ONEBIT_INLINE void walk(std::int32_t (&sums)[Rows][Vectors * Lanes::kBytes], con
         }
     }
     ONEBIT_UNROLL
-    for (int m = 0; m < Rows; ++m)
-        ONEBIT_UNROLL
-        for (int v = 0; v < Vectors; ++v) Lanes::flush_columns(partial[m][v], sums[m] + v * Lanes::kBytes);
+    for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+    for (int v = 0; v < Vectors; ++v) Lanes::flush_columns(partial[m][v], sums[m] + v * Lanes::kBytes);
 }
 
 // sums = (sums << shift) - bias

@@ -31,7 +31,9 @@ inline std::ptrdiff_t table_plane_bytes(const PackedMatrix& w) {
 constexpr int unit_index(int bits) { return bits == 1 ? 0 : bits == 2 ? 1 : bits == 4 ? 2 : 3; }
 
 // 4-bit blocks hold 8 columns of W, int8 blocks 4.
-inline int dot_blocks(const PackedMatrix& w, int bits) { return static_cast<int>(ceil_div(w.columns, bits == 4 ? 8 : 4)); }
+inline int dot_blocks(const PackedMatrix& w, int bits) {
+    return static_cast<int>(ceil_div(w.columns, bits == 4 ? 8 : 4));
+}
 inline std::ptrdiff_t dot_strip_bytes(const PackedMatrix& w, int bits) {
     return static_cast<std::ptrdiff_t>(dot_blocks(w, bits)) * w.isa->dot.shape.strip_columns * 4;
 }

@@ -15,8 +15,9 @@ constexpr TileShape kDotShape{.strip_columns = 4, .rows = 3, .vectors = 2};
 
 extern const ActivationKernels activations_ssse3{"ssse3", quantise<Lanes>, tables<Lanes>, exact_tables<Lanes>};
 extern const TableKernels tables_ssse3{"ssse3", kTableShape, 1,
-                                      run_tile<MultiplyTables<Lanes>, kTableShape.rows, kTableShape.vectors>};
-extern const DotKernels dot_ssse3{"ssse3", kDotShape, false, run_tile<Multiply4<Lanes>, kDotShape.rows, kDotShape.vectors>,
-                                 run_tile<Multiply8<Lanes>, kDotShape.rows, kDotShape.vectors>};
+                                       run_tile<MultiplyTables<Lanes>, kTableShape.rows, kTableShape.vectors>};
+extern const DotKernels dot_ssse3{"ssse3", kDotShape, false,
+                                  run_tile<Multiply4<Lanes>, kDotShape.rows, kDotShape.vectors>,
+                                  run_tile<Multiply8<Lanes>, kDotShape.rows, kDotShape.vectors>};
 
 }  // namespace onebit::gemm

@@ -22,18 +22,17 @@ void run_tile(const typename Kernel::Tile& tile, int rows, int vectors) {
 template <class Lanes, int Rows, int Vectors>
 ONEBIT_INLINE void fill(typename Lanes::Bytes (&sums)[Rows][Vectors], std::int32_t value) {
     ONEBIT_UNROLL
-    for (int m = 0; m < Rows; ++m)
-        ONEBIT_UNROLL
-        for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::set32(value);
+    for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+    for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::set32(value);
 }
 
 template <class Lanes, int Rows, int Vectors>
-ONEBIT_INLINE void shift_left_and_subtract(typename Lanes::Bytes (&sums)[Rows][Vectors], int count, std::int32_t value) {
+ONEBIT_INLINE void shift_left_and_subtract(typename Lanes::Bytes (&sums)[Rows][Vectors], int count,
+                                           std::int32_t value) {
     ONEBIT_UNROLL
-    for (int m = 0; m < Rows; ++m)
-        ONEBIT_UNROLL
-        for (int v = 0; v < Vectors; ++v)
-            sums[m][v] = Lanes::sub32(Lanes::shift_left32(sums[m][v], count), Lanes::set32(value));
+    for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+    for (int v = 0; v < Vectors; ++v)
+        sums[m][v] = Lanes::sub32(Lanes::shift_left32(sums[m][v], count), Lanes::set32(value));
 }
 
 // To the next `vectors` strips.
@@ -57,9 +56,8 @@ ONEBIT_INLINE void store_columns(const Epilogue& out, int m, int n, typename Lan
 template <class Lanes, int Rows, int Vectors>
 ONEBIT_INLINE void store_product(const Epilogue out, const typename Lanes::Bytes (&sums)[Rows][Vectors]) {
     ONEBIT_UNROLL
-    for (int v = 0; v < Vectors; ++v)
-        ONEBIT_UNROLL
-        for (int m = 0; m < Rows; ++m) store_columns<Lanes>(out, m, v * Lanes::kFloats, sums[m][v]);
+    for (int v = 0; v < Vectors; ++v) ONEBIT_UNROLL
+    for (int m = 0; m < Rows; ++m) store_columns<Lanes>(out, m, v * Lanes::kFloats, sums[m][v]);
 }
 
 // Sums of 4-bit codes c q become sums of (2c - 15) q.

@@ -7,9 +7,11 @@
 namespace onebit::gemm {
 namespace {
 
-// sums[m][v] += (weights & mask) * codes, where a row of weights advances by a register and the codes by `step` columns.
+// sums[m][v] += (weights & mask) * codes, where a row of weights advances by a register and the codes by `step`
+// columns.
 template <class Lanes, int Rows, int Vectors>
-ONEBIT_INLINE void walk(typename Lanes::Bytes (&sums)[Rows][Vectors], const DotTile& tile, int mask, int first, int step) {
+ONEBIT_INLINE void walk(typename Lanes::Bytes (&sums)[Rows][Vectors], const DotTile& tile, int mask, int first,
+                        int step) {
     const typename Lanes::Bytes mask_bytes = Lanes::set_bytes(mask);
     const std::int8_t* codes = tile.codes + first;
     const std::uint8_t* weights = tile.weights;
@@ -27,8 +29,8 @@ ONEBIT_INLINE void walk(typename Lanes::Bytes (&sums)[Rows][Vectors], const DotT
     }
 }
 
-// The high nibbles first, in place: as bytes they are 16 times their value, and the sums are divided by 16 before the low
-// nibbles follow. That unpacks 4 bits with nothing but an AND.
+// The high nibbles first, in place: as bytes they are 16 times their value, and the sums are divided by 16 before the
+// low nibbles follow. That unpacks 4 bits with nothing but an AND.
 template <class Lanes>
 struct Multiply4 {
     using Tile = DotTile;
@@ -39,9 +41,8 @@ struct Multiply4 {
         fill<Lanes>(sums, 0);
         walk<Lanes>(sums, tile, 0xf0, 4, 8);
         ONEBIT_UNROLL
-        for (int m = 0; m < Rows; ++m)
-            ONEBIT_UNROLL
-            for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::shift_right32_4(sums[m][v]);
+        for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+        for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::shift_right32_4(sums[m][v]);
         walk<Lanes>(sums, tile, 0x0f, 0, 8);
         store_four_bit_product<Lanes>(tile, sums);
     }
@@ -56,9 +57,8 @@ struct Multiply8 {
     static ONEBIT_TILE void run(const DotTile& tile) {
         typename Lanes::Bytes sums[Rows][Vectors];
         ONEBIT_UNROLL
-        for (int m = 0; m < Rows; ++m)
-            ONEBIT_UNROLL
-            for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::set32(-128 * tile.sums[m]);
+        for (int m = 0; m < Rows; ++m) ONEBIT_UNROLL
+        for (int v = 0; v < Vectors; ++v) sums[m][v] = Lanes::set32(-128 * tile.sums[m]);
         walk<Lanes>(sums, tile, 0xff, 0, 4);
         store_product<Lanes>(tile.out, sums);
     }
