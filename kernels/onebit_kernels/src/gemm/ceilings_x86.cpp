@@ -28,10 +28,11 @@ namespace {
     "vpaddd %%" #R "mm15, %%" #R "mm" #n ", %%" #R "mm" #n "\n"
 // clang-format on
 
-        PEAK_LOOP(dots_zmm, CLEAR_ALL, TWELVE(DOT, z)) PEAK_LOOP(dots_ymm, CLEAR_ALL, TWELVE(VEX_DOT, y))
-            PEAK_LOOP(three_step_dots_ymm, CLEAR_ALL, TWELVE(THREE_STEP_DOT, y))
-                PEAK_LOOP(multiply_adds_zmm, CLEAR_ALL, TWELVE(MULTIPLY_ADD, z))
-                    PEAK_LOOP(multiply_adds_ymm, CLEAR_ALL, TWELVE(MULTIPLY_ADD, y))
+PEAK_LOOP(dots_zmm, CLEAR_ALL, TWELVE(DOT, z))
+PEAK_LOOP(dots_ymm, CLEAR_ALL, TWELVE(VEX_DOT, y))
+PEAK_LOOP(three_step_dots_ymm, CLEAR_ALL, TWELVE(THREE_STEP_DOT, y))
+PEAK_LOOP(multiply_adds_zmm, CLEAR_ALL, TWELVE(MULTIPLY_ADD, z))
+PEAK_LOOP(multiply_adds_ymm, CLEAR_ALL, TWELVE(MULTIPLY_ADD, y))
 
 }  // namespace
 
