@@ -32,6 +32,8 @@ ONSET_REGION_SAMPLES = SAMPLE_RATE * 2 // 5
 # Without a word for this long the segment starts again, so that it begins near the speech.
 WORDLESS_FRAMES = round(10 / OUTPUT_FRAME_SECONDS)
 WORDLESS_REGION_SAMPLES = SAMPLE_RATE
+# The voice detector hears the end of the silence only: half of it fills the detector's memory.
+VOICE_SAMPLES = SAMPLE_RATE // 2
 # The voice detector may hold an endpoint back, but not for ever: noise can sound like a voice.
 VETO_FACTOR = 3
 
@@ -210,8 +212,8 @@ class LiveStream:
             return False
         if self._voice is None or blank_frames >= VETO_FACTOR * self._endpoint_frames:
             return True
-        silence = self._audio.between(self._decoded - self._endpoint_frames * OUTPUT_FRAME_SAMPLES, self._decoded)
-        return not self._voice.hears_speech(silence)
+        silence_samples = min(self._endpoint_frames * OUTPUT_FRAME_SAMPLES, VOICE_SAMPLES)
+        return not self._voice.hears_speech(self._audio.between(self._decoded - silence_samples, self._decoded))
 
     def _quietest(self, region_samples: int) -> int:
         start = max(self._start, self._decoded - region_samples)

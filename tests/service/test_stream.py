@@ -164,7 +164,7 @@ async def test_stop_without_audio(server: Any) -> None:
 
 async def test_long_speech_is_cut_at_30_seconds(server: Any, clips: Any) -> None:
     data = (b"".join(clip.pcm for clip in clips) * 3)[: 70 * 32_000]
-    messages = await streamed(server, data, 32_000, endpoint_silence_seconds=0, bits=1)
+    messages = await streamed(server, data, 32_000, endpoint_silence_seconds=0)
     finals = [message for message in messages if message["type"] == "final"]
     assert [final["reason"] for final in finals] == ["max_segment", "max_segment", "stop"]
     assert all(final["end"] - final["start"] <= 30 for final in finals)

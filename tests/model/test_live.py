@@ -1,0 +1,206 @@
+"""Streams on the real engine: segments, endpoints, and that packets decide nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from onebit_model.live import AudioTail, Event, Final, LiveOptions, LiveStream, Partial
+from onebit_model.recognizer import Recognizer
+from onebit_model.reference import read_set
+from onebit_model.voice import SileroVoice
+
+Samples = npt.NDArray[np.float32]
+RATE = 16_000
+BITS = 4
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer.load(os.environ.get("ONEBIT_TEST_MODEL"))
+
+
+@pytest.fixture(scope="module")
+def sentences() -> list[Samples]:
+    return [u.audio.read() for u in read_set("librispeech-other") if 2 < u.duration_seconds < 8][:4]
+
+
+def pause(seconds: float) -> Samples:
+    return np.random.default_rng(0).normal(0, 0.0005, int(seconds * RATE)).astype(np.float32)
+
+
+class Deaf:
+    """A voice detector with one answer."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.questions = 0
+
+    def hears_speech(self, samples: Samples) -> bool:
+        self.questions += 1
+        return self.answer
+
+
+def heard(live: LiveStream, recognizer: Recognizer, packets: Sequence[Samples | str]) -> list[Event]:
+    engine = recognizer.engine(BITS)
+    events: list[Event] = []
+    for packet in packets:
+        if isinstance(packet, str):
+            getattr(live, packet)()
+        else:
+            live.push(packet)
+        while live.ready:
+            if live.prepare():
+                engine.step([live.core])
+            events += live.advance()
+    return events
+
+
+def stream(recognizer: Recognizer, voice: Deaf | SileroVoice | None = None, **options: object) -> LiveStream:
+    return LiveStream(recognizer, recognizer.engine(BITS), LiveOptions(**options), voice)  # type: ignore[arg-type]
+
+
+def finals_of(events: Sequence[Event]) -> list[Final]:
+    return [event for event in events if isinstance(event, Final)]
+
+
+def cut(audio: Samples, size: int) -> list[Samples]:
+    return [audio[start : start + size] for start in range(0, len(audio), size)]
+
+
+def test_packets_decide_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    audio = np.concatenate([part for sentence in sentences for part in (sentence, pause(1.3))])
+    results = [
+        heard(stream(recognizer, SileroVoice()), recognizer, [*cut(audio, size), "stop"])
+        for size in (37, 1600, 10_240, len(audio))
+    ]
+    assert len(finals_of(results[0])) >= len(sentences)
+    for result in results[1:]:
+        assert finals_of(result) == finals_of(results[0])
+
+
+def test_a_pause_ends_a_segment(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    audio = np.concatenate([sentences[0], pause(2), sentences[1], pause(0.3)])
+    first, second, *rest = finals_of(heard(stream(recognizer, SileroVoice()), recognizer, [audio, "stop"]))
+    assert (first.number, first.reason) == (0, "silence")
+    assert second.number == 1
+    assert [second, *rest][-1].reason == "stop"
+    seconds = len(sentences[0]) / RATE
+    assert 0 <= first.segment.start_seconds < first.segment.end_seconds <= seconds + 0.1
+    assert seconds + 1.5 < second.segment.start_seconds < second.segment.end_seconds <= len(audio) / RATE
+
+
+def test_a_voice_holds_the_end_back_but_not_for_ever(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    def first_final(answer: bool) -> tuple[float, Deaf]:
+        voice = Deaf(answer)
+        live = stream(recognizer, voice)
+        live.push(sentences[0])
+        seconds = 0.0
+        engine = recognizer.engine(BITS)
+        while seconds < 10:
+            live.push(pause(0.1))
+            seconds += 0.1
+            while live.ready:
+                if live.prepare():
+                    engine.step([live.core])
+                if finals_of(live.advance()):
+                    return seconds, voice
+        raise AssertionError("no endpoint")
+
+    quiet_seconds, quiet = first_final(False)
+    voiced_seconds, voiced = first_final(True)
+    assert quiet.questions == 1
+    assert voiced.questions > 1
+    assert quiet_seconds < 2.2
+    assert quiet_seconds + 0.6 < voiced_seconds < 4.5
+
+
+def test_silence_alone_says_nothing_and_keeps_nothing(recognizer: Recognizer) -> None:
+    live = stream(recognizer)
+    events = heard(live, recognizer, [*cut(pause(45), 1600), "stop"])
+    assert [final.segment.text for final in finals_of(events)] in ([], [""])
+    assert live._audio.end - live._audio.start < 10 * RATE
+
+
+def test_finalize_and_stop(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    live = stream(recognizer, partials=False)
+    events = heard(live, recognizer, ["finalize", sentences[0], "finalize", "finalize", sentences[1], "stop"])
+    finals = finals_of(events)
+    assert events == list(finals)
+    assert [final.reason for final in finals] == ["finalize"] * 3 + ["stop"]
+    assert [final.number for final in finals] == [0, 1, 2, 3]
+    assert [bool(final.segment.words) for final in finals] == [False, True, False, True]
+    assert live.stopped
+    assert not live.ready
+
+
+def test_partials_grow_and_do_not_repeat(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    events = heard(stream(recognizer), recognizer, [*cut(sentences[0], 800), "stop"])
+    texts = [event.segment.text for event in events if isinstance(event, Partial)]
+    assert len(texts) >= 2
+    assert all(texts)
+    assert all(one != other for one, other in itertools.pairwise(texts))
+
+
+@pytest.mark.parametrize("chunk", [8, 16])
+def test_long_speech_is_cut_at_the_quietest_place(recognizer: Recognizer, sentences: list[Samples], chunk: int) -> None:
+    speech = np.concatenate(sentences * 4)[: 40 * RATE].copy()
+    speech[27 * RATE : 27 * RATE + RATE // 4] = 0
+    live = stream(recognizer, chunk=chunk, endpoint_silence_seconds=0)
+    first, second = finals_of(heard(live, recognizer, [*cut(speech, 1600), "stop"]))
+    assert (first.reason, second.reason) == ("max_segment", "stop")
+    assert first.segment.end_seconds <= 27.2
+    assert second.segment.start_seconds >= 27.0
+
+
+def test_what_was_said_before_changes_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    """State starts afresh after a final."""
+    alone = finals_of(heard(stream(recognizer), recognizer, [sentences[1], "stop"]))[0]
+    after = finals_of(heard(stream(recognizer), recognizer, [sentences[0], "finalize", sentences[1], "stop"]))[1]
+    assert after.segment.text == alone.segment.text
+
+
+def test_backlog(recognizer: Recognizer) -> None:
+    live = stream(recognizer)
+    live.push(pause(3))
+    assert live.backlog_seconds == 3
+    heard(live, recognizer, [pause(0.01)])
+    assert live.backlog_seconds < 1
+
+
+def test_audio_tail() -> None:
+    tail = AudioTail()
+    for start in range(0, 100, 10):
+        tail.append(np.arange(start, start + 10, dtype=np.float32))
+    np.testing.assert_array_equal(tail.between(35, 62), np.arange(35, 62))
+    tail.drop_before(47)
+    assert tail.start == 40
+    np.testing.assert_array_equal(tail.between(47, 100), np.arange(47, 100))
+    assert len(tail.between(100, 100)) == 0
+
+
+def test_files_of_any_length(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    audio = np.concatenate([*sentences, *sentences, *sentences])
+    assert len(audio) > 45 * RATE
+    segments = recognizer.transcribe(audio, BITS)
+    assert len(segments) >= 2
+    in_blocks = list(recognizer.transcribe_blocks(cut(audio, 5000), recognizer.engine(BITS)))
+    assert in_blocks == segments
+    times = [time for segment in segments for word in segment.words for time in (word.start_seconds, word.end_seconds)]
+    assert times == sorted(times)
+    assert times[-1] <= len(audio) / RATE
+
+
+def test_company_changes_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    from onebit_model.segmentation import AudioSegment
+
+    engine = recognizer.engine(BITS)
+    pieces = [AudioSegment(sentence, 0) for sentence in [*sentences, pause(1) * 0]]
+    together = recognizer.recognize(pieces, engine)
+    assert together == [recognizer.recognize([piece], engine)[0] for piece in pieces]
+    assert together[-1].words == ()
