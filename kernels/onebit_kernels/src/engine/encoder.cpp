@@ -19,7 +19,7 @@ Encoder::Encoder(const Model& model, int bits, bool exact)
     : model_(model),
       config_(model.config),
       operations_(*model.operations),
-      cache_(exact ? operations_.float_cache : operations_.half_cache),
+      cache_(exact ? operations_.exact_cache : operations_.fast_cache),
       bits_(bits),
       mode_(exact ? gemm::Mode::exact : gemm::Mode::fast),
       logit_stride_((config_.outputs() + kLogitQuantum - 1) / kLogitQuantum * kLogitQuantum) {}
@@ -33,6 +33,7 @@ float* Encoder::prepare(const std::vector<StreamStep>& steps, std::size_t sample
     x_.ensure(stem_rate_.rows * d);
     queries_.ensure(stem_rate_.rows * d);
     keys_values_.ensure(key_bytes(2 * std::max(stem_rate_.key_frames, output_rate_.key_frames)));
+    key_scales_.ensure(std::max(stem_rate_.pieces.size(), output_rate_.pieces.size()) * 2 * config_.heads);
     int padded_keys = 0, blocks = 0;
     for (const Layout* layout : {&stem_rate_, &output_rate_}) {
         for (std::size_t s = 0; s < steps.size(); ++s) {

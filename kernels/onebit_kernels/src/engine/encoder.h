@@ -78,6 +78,7 @@ private:
     Buffer<float> x_;                // (rows, d_model) the residual stream
     Buffer<float> queries_;          // (rows, d_model), then what attention makes of them
     Buffer<std::byte> keys_values_;  // key blocks of this step's pieces
+    Buffer<float> key_scales_;       // (pieces, 2, heads)
     Buffer<float> scratch_;          // attention and log-mel
     Buffer<float> normed_;           // (tile rows, d_model)
     Buffer<float> wide_;             // (tile rows, the widest layer)

@@ -1,7 +1,6 @@
 // Self-attention: keys and values of the current rows become key blocks; a chunk also sees the blocks its stream remembers.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "encoder.h"
 
@@ -28,8 +27,10 @@ KeyBlock Encoder::current_block(const Piece& piece) const {
     const Piece& first = layout_->pieces[layout_->first_piece_of_span[piece.span]];
     const Piece& last = layout_->pieces[layout_->first_piece_of_span[piece.span + 1] - 1];
     const int span_frames = last.place + last.capacity - first.place, head_dim = config_.head_dim();
+    const std::ptrdiff_t index = &piece - layout_->pieces.data();
     std::byte* keys = keys_values_.data() + key_bytes(2 * first.place) + key_bytes(piece.place - first.place) / config_.heads;
-    return {keys, keys + key_bytes(span_frames), piece.rows, piece.capacity, static_cast<std::ptrdiff_t>(span_frames) * head_dim};
+    return {keys,       keys + key_bytes(span_frames), key_scales_.data() + index * 2 * config_.heads,
+            piece.rows, piece.capacity,                static_cast<std::ptrdiff_t>(span_frames) * head_dim};
 }
 
 void Encoder::attend(int index, const StreamStep& step, int span) {
@@ -49,11 +50,8 @@ void Encoder::attend(int index, const StreamStep& step, int span) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
     cache_.attend({queries, config_.d_model, rows, scale, {config_.heads, config_.head_dim()}, key_blocks_.data(),
                    static_cast<int>(key_blocks_.size()), queries, scratch_.data()});
-    const bool goes_on = !state.blocks.empty() && !step.step.last;
-    if (goes_on) {  // the current chunk takes the place of the oldest one, which no later chunk sees
-        BlockState& block = state.blocks[index];
-        std::memcpy(state.key_block(block, 0).keys, key_blocks_.back().keys, state.block_bytes(block));
-    }
+    // The current chunk takes the place of the oldest one, which no later chunk sees.
+    if (!state.blocks.empty() && !step.step.last) state.keep(state.blocks[index], key_blocks_.back());
 }
 
 void Encoder::attention_output(const BlockWeights& weights, const Tile& tile) {

@@ -12,7 +12,7 @@ constexpr float kLargestSample = 1e6f;  // whatever the caller's full scale is; 
 constexpr std::size_t kHalfWindow = kWindowSamples / 2;
 
 const CacheOperations& cache_of(const Model& model, bool exact) {
-    return exact ? model.operations->float_cache : model.operations->half_cache;
+    return exact ? model.operations->exact_cache : model.operations->fast_cache;
 }
 
 void check_samples(std::span<const float> samples) {
@@ -150,7 +150,7 @@ void Stream::end_step() {
 std::size_t Stream::resident_bytes() const {
     std::size_t bytes = sizeof(Stream) + bytes_of(samples_) + bytes_of(state_.stem.mel) + bytes_of(state_.stem.hidden) +
                         bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) + bytes_of(pending_.tokens) + bytes_of(pending_.logits);
-    for (const BlockState& block : state_.blocks) bytes += bytes_of(block.keys_values) + bytes_of(block.convolution);
+    for (const BlockState& block : state_.blocks) bytes += bytes_of(block.keys_values) + bytes_of(block.scales) + bytes_of(block.convolution);
     return bytes;
 }
 

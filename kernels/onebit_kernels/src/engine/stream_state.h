@@ -26,6 +26,7 @@ struct StemState {
 struct BlockState {
     int capacity = 0;                     // frames of a chunk at this block's frame rate
     std::vector<std::byte> keys_values;   // (left_chunks, keys | values), head_stride = capacity * head_dim
+    std::vector<float> scales;            // (left_chunks, 2, heads), if the cache has scales
     std::vector<std::byte> convolution;   // (taps - 1, d_model)
 };
 
@@ -36,10 +37,11 @@ public:
 
     void reset();
 
-    // What the stream remembers of the chunk `age` chunks ago, 1 <= age <= min(chunks, left_chunks); or with age 0 the
-    // place, which is that of the oldest, where the current chunk will be kept.
+    // What the stream remembers of the chunk `age` chunks ago, 1 <= age <= min(chunks, left_chunks); age 0 is the place of
+    // the current one, which is that of the oldest.
     KeyBlock key_block(BlockState& block, int age);
-    std::size_t block_bytes(const BlockState& block) const;  // of keys and values
+    // Keeps the current chunk's block, which lies like one of these.
+    void keep(BlockState& block, const KeyBlock& current);
 
     StemState stem;
     std::vector<BlockState> blocks;
@@ -48,6 +50,8 @@ public:
     int chunks = 0;
 
 private:
+    std::size_t block_bytes(const BlockState& block) const;  // of keys and values
+
     const Model* model_;
     const CacheOperations* cache_;
 };

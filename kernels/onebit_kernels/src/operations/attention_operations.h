@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "elementary_functions.h"
 #include "operations.h"
 
 namespace onebit {
@@ -72,11 +73,15 @@ ONEBIT_INLINE void score_block(const float* queries, int head_dim, const Element
         for (t = block.frames; t < block.capacity; ++t) scores[r * score_stride + t] = kMasked;
 }
 
-// scores become e^(score - highest); returns 1 / their sum. Masked scores become 1e-38 of the highest: nothing.
-ONEBIT_INLINE float soften(float* scores, int count) {
+ONEBIT_INLINE float largest_of(const float* scores, int count) {
     Floats top = load(scores);
     for (int t = kLanes; t < count; t += kLanes) top = maximum(top, load(scores + t));
-    const Floats highest = splat(largest(top));
+    return largest(top);
+}
+
+// scores become e^(score - highest); returns 1 / their sum. Masked scores become 1e-38 of the highest: nothing.
+ONEBIT_INLINE float soften(float* scores, int count) {
+    const Floats highest = splat(largest_of(scores, count));
     Floats total = splat(0.0f);
     for (int t = 0; t < count; t += kLanes) {
         const Floats weight = exponential(load(scores + t) - highest);
@@ -146,10 +151,15 @@ ONEBIT_INLINE void attend_tile(const AttentionCall& call, int head, int first_ro
     }
 }
 
+ONEBIT_INLINE int padded_keys_of(const AttentionCall& call) {
+    int count = 0;
+    for (int b = 0; b < call.block_count; ++b) count += call.blocks[b].capacity;
+    return count;
+}
+
 template <class Element>
 void attend(const AttentionCall& call) {
-    int padded_keys = 0;
-    for (int b = 0; b < call.block_count; ++b) padded_keys += call.blocks[b].capacity;
+    const int padded_keys = padded_keys_of(call);
     for (int head = 0; head < call.shape.heads; ++head) {
         for (int row = 0; row < call.rows; row += kTileRows) {
             const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
@@ -172,6 +182,7 @@ template <class Element>
 constexpr CacheOperations cache_operations() {
     return {
         .element_bytes = sizeof(Element),
+        .has_scales = false,
         .pack = pack<Element>,
         .attend = attend<Element>,
         .write = write_cache<Element>,

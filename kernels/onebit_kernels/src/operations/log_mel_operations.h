@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "../frontend/log_mel_tables.h"
+#include "elementary_functions.h"
 #include "operations.h"
 
 namespace onebit {

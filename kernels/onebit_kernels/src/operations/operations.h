@@ -15,11 +15,12 @@ struct LogMelView;
 
 // Keys and values of up to `capacity` frames (a multiple of 16) in the order in which attention reads them:
 //   keys[h * head_stride + d * capacity + t]      values[h * head_stride + t * head_dim + d]      t < frames are valid
-// Elements are those of the cache that the block belongs to: float16 or float32. Blocks of one long segment lie head by head,
+// Elements are those of the cache that the block belongs to: float16, float32 or integers (integer_attention_operations.h). Blocks of one long segment lie head by head,
 // so that attention walks memory in order.
 struct KeyBlock {
     std::byte* keys;
     std::byte* values;
+    float* scales;  // (2, heads) of keys and values, for integers
     int frames;
     int capacity;
     std::ptrdiff_t head_stride;  // in elements
@@ -49,7 +50,7 @@ inline constexpr int kWidestTileRows = 8;
 
 // Floats of scratch for `padded_keys`, the sum of the capacities of all blocks.
 constexpr std::size_t attention_scratch(int head_dim, int padded_keys) {
-    return static_cast<std::size_t>(kWidestTileRows) * (head_dim + padded_keys);
+    return static_cast<std::size_t>(kWidestTileRows) * (head_dim + 2 * padded_keys);
 }
 
 struct DepthwiseWeights {
@@ -62,6 +63,7 @@ struct DepthwiseWeights {
 // How streams remember: keys and values of attention, and the last inputs of the depthwise convolution.
 struct CacheOperations {
     std::size_t element_bytes;
+    bool has_scales;  // whether key blocks need them
 
     // Rows k[t * stride + h * head_dim + d], and the same of v, into a block; frames from block.frames to capacity become 0.
     void (*pack)(const float* k, const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block);
@@ -97,8 +99,8 @@ struct Operations {
     // In place: x[r, i] -= log(sum over j of e^x[r, j]), i < count; rows are `stride` apart, stride >= count rounded up to 16
     void (*log_softmax)(float* x, int rows, int count, int stride);
 
-    CacheOperations half_cache;   // streams in the fast mode
-    CacheOperations float_cache;  // streams in the exact mode
+    CacheOperations fast_cache;   // streams in the fast mode: two bytes a value
+    CacheOperations exact_cache;  // streams in the exact mode: float32
 
     // Frame t of mel (frames, bins) from samples[160 t .. 160 t + 400); scratch: kLogMelScratch floats
     void (*log_mel)(const LogMelView& view, const float* samples, int frames, float* mel, float* scratch);

@@ -1,8 +1,6 @@
 // Defines the table of one instruction set from the bodies; included once by each operations_<isa>.cpp after its vector.
 #pragma once
 
-#include "elementary_functions.h"
-
 #include "attention_operations.h"
 #include "log_mel_operations.h"
 #include "operations.h"
@@ -11,7 +9,7 @@
 namespace onebit {
 namespace {
 
-constexpr Operations table_named(const char* name) {
+constexpr Operations table_of(const char* name, CacheOperations fast_cache) {
     static_assert(kTileRows <= kWidestTileRows);
     return {
         .name = name,
@@ -25,8 +23,8 @@ constexpr Operations table_named(const char* name) {
         .average_pairs = average_pairs,
         .depthwise = depthwise,
         .log_softmax = log_softmax,
-        .half_cache = cache_operations<Half>(),
-        .float_cache = cache_operations<float>(),
+        .fast_cache = fast_cache,
+        .exact_cache = cache_operations<float>(),
         .log_mel = log_mel,
         .exponential = exponential_rows,
         .logarithm = logarithm_rows,

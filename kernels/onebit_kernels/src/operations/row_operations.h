@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "elementary_functions.h"
 #include "operations.h"
 
 namespace onebit {
@@ -79,14 +80,26 @@ void average_pairs(const float* x, float* y, int pairs, int dim) {
         for (int i = 0; i < dim; i += kLanes) store(y + i, (load(x + i) + load(x + dim + i)) * splat(0.5f));
 }
 
+// kRows outputs of one vector of channels: every weight is loaded once for all of them.
+template <int kRows>
+ONEBIT_INLINE void depthwise_tile(const float* x, const DepthwiseWeights& weights, int channel, float* y) {
+    const int dim = weights.dim;
+    Floats total[kRows];
+    for (Floats& value : total) value = load(weights.bias + channel);
+    for (int k = 0; k < weights.taps; ++k) {
+        const Floats weight = load(weights.weight + k * dim + channel);
+        for (int r = 0; r < kRows; ++r) total[r] = fused(weight, load(x + (r + k) * dim + channel), total[r]);
+    }
+    for (int r = 0; r < kRows; ++r) store(y + r * dim + channel, total[r]);
+}
+
 void depthwise(const float* x, const DepthwiseWeights& weights, float* y, int rows) {
-    const int dim = weights.dim, taps = weights.taps;
-    for (int r = 0; r < rows; ++r, x += dim, y += dim) {
-        for (int i = 0; i < dim; i += kLanes) {
-            Floats total = load(weights.bias + i);
-            for (int k = 0; k < taps; ++k) total = fused(load(weights.weight + k * dim + i), load(x + k * dim + i), total);
-            store(y + i, total);
-        }
+    constexpr int kRows = 8;
+    for (int channel = 0; channel < weights.dim; channel += kLanes) {
+        int r = 0;
+        for (; r + kRows <= rows; r += kRows)
+            depthwise_tile<kRows>(x + r * weights.dim, weights, channel, y + r * weights.dim);
+        for (; r < rows; ++r) depthwise_tile<1>(x + r * weights.dim, weights, channel, y + r * weights.dim);
     }
 }
 

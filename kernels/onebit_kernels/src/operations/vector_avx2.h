@@ -63,5 +63,42 @@ ONEBIT_INLINE Floats where_greater(Floats a, Floats b, Floats x, Floats y) {
     return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
 
+ONEBIT_INLINE Floats magnitude(Floats a) { return _mm256_andnot_ps(splat(-0.0f), a); }
+
+// Pairs of int16, one pair in every lane.
+using Integers = __m256i;
+
+ONEBIT_INLINE Integers zero_integers() { return _mm256_setzero_si256(); }
+
+ONEBIT_INLINE Integers load_pairs(const std::int16_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+ONEBIT_INLINE Integers broadcast_pair(const std::int16_t* from) {
+    std::int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+ONEBIT_INLINE Floats to_floats(Integers a) { return _mm256_cvtepi32_ps(a); }
+
+// Rounded to nearest even; |a| < 2^15.
+ONEBIT_INLINE void store_integers(std::int16_t* to, Floats a) {
+    const Integers rounded_a = _mm256_cvtps_epi32(a);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm_packs_epi32(_mm256_castsi256_si128(rounded_a), _mm256_extracti128_si256(rounded_a, 1)));
+}
+
+ONEBIT_INLINE void store_pairs(std::int16_t* to, Floats low, Floats high) {
+    const Integers lower = _mm256_and_si256(_mm256_cvtps_epi32(low), _mm256_set1_epi32(0xffff));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm256_or_si256(lower, _mm256_slli_epi32(_mm256_cvtps_epi32(high), 16)));
+}
+
+// total + a[0] * b[0] + a[1] * b[1]
+ONEBIT_INLINE Integers dot_pairs(Integers total, Integers a, Integers b) {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(a, b));
+}
+
 }  // namespace
 }  // namespace onebit

@@ -50,5 +50,38 @@ ONEBIT_INLINE Floats where_greater(Floats a, Floats b, Floats x, Floats y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
 }
 
+ONEBIT_INLINE Floats magnitude(Floats a) { return _mm512_abs_ps(a); }
+
+// Pairs of int16, one pair in every lane.
+using Integers = __m512i;
+
+ONEBIT_INLINE Integers zero_integers() { return _mm512_setzero_si512(); }
+ONEBIT_INLINE Integers load_pairs(const std::int16_t* from) { return _mm512_loadu_si512(from); }
+
+ONEBIT_INLINE Integers broadcast_pair(const std::int16_t* from) {
+    std::int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
+
+ONEBIT_INLINE Floats to_floats(Integers a) { return _mm512_cvtepi32_ps(a); }
+
+// Rounded to nearest even; |a| < 2^15.
+ONEBIT_INLINE void store_integers(std::int16_t* to, Floats a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a)));
+}
+
+ONEBIT_INLINE void store_pairs(std::int16_t* to, Floats low, Floats high) {
+    const Integers lower = _mm512_and_si512(_mm512_cvtps_epi32(low), _mm512_set1_epi32(0xffff));
+    _mm512_storeu_si512(to, _mm512_or_si512(lower, _mm512_slli_epi32(_mm512_cvtps_epi32(high), 16)));
+}
+
+#ifndef ONEBIT_HAS_DOT_PAIRS
+// total + a[0] * b[0] + a[1] * b[1]
+ONEBIT_INLINE Integers dot_pairs(Integers total, Integers a, Integers b) {
+    return _mm512_add_epi32(total, _mm512_madd_epi16(a, b));
+}
+#endif
+
 }  // namespace
 }  // namespace onebit
