@@ -9,7 +9,7 @@ namespace {
 
 using Lanes = Avx2Lanes;
 constexpr TileShape kTableShape{.strip_columns = 32, .rows = 4, .vectors = 1};
-constexpr TileShape kDotShape{.strip_columns = 8, .rows = 3, .vectors = 2};
+constexpr TileShape kDotShape{.strip_columns = 8, .rows = 4, .vectors = 2};
 
 }  // namespace
 

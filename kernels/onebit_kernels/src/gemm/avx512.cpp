@@ -9,8 +9,8 @@ namespace onebit::gemm {
 namespace {
 
 using Lanes = Avx512Lanes;
-constexpr TileShape kTableShape{.strip_columns = 64, .rows = 6, .vectors = 1};
-constexpr TileShape kDotShape{.strip_columns = 16, .rows = 5, .vectors = 2};
+constexpr TileShape kTableShape{.strip_columns = 64, .rows = 6, .vectors = 2};
+constexpr TileShape kDotShape{.strip_columns = 16, .rows = 6, .vectors = 2};
 
 }  // namespace
 

@@ -9,7 +9,7 @@ namespace {
 
 using Lanes = Ssse3Lanes;
 constexpr TileShape kTableShape{.strip_columns = 16, .rows = 4, .vectors = 1};
-constexpr TileShape kDotShape{.strip_columns = 4, .rows = 3, .vectors = 2};
+constexpr TileShape kDotShape{.strip_columns = 4, .rows = 4, .vectors = 2};
 
 }  // namespace
 
