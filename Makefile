@@ -88,7 +88,7 @@ rules-check: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/deploy/test_rules.py
 
 # MINUTES=300 for a night, URL=http://... for a server that runs already.
-MINUTES ?= 3
+MINUTES ?= 5
 soak: $(VENV)/.dev
 	$(BIN)/python -m loadtests.soak --minutes $(MINUTES) $(if $(URL),--url $(URL))
 

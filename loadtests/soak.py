@@ -33,6 +33,7 @@ TRY_AGAIN_LATER = 1013
 SAMPLE_SECONDS = 1.0
 # What the first minutes are: caches and arenas fill until every kind of request was there at its most crowded.
 WARM_SHARE = 1 / 3
+WARM_SECONDS = 150.0
 GROWTH_BYTES = 8 * MEBIBYTE
 GROWTH_BYTES_PER_HOUR = 1 * MEBIBYTE
 
@@ -195,7 +196,9 @@ class Memory:
 
 
 def memory_of(samples: list[tuple[float, float]]) -> Memory:
-    seconds, size = np.array(samples[int(len(samples) * WARM_SHARE) :]).T
+    last = samples[-1][0]
+    warm_seconds = max(WARM_SHARE * last, min(WARM_SECONDS, last / 2))
+    seconds, size = np.array([sample for sample in samples if sample[0] >= warm_seconds]).T
     slope = float(np.polyfit(seconds / 3600, size, 1)[0]) if len(seconds) > 1 else 0.0
     tenth = max(1, len(size) // 10)
     hours = float(seconds[-1] - seconds[0]) / 3600
@@ -234,7 +237,7 @@ async def soak(server: Server, minutes: float, streams: int, files: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a running server on this machine; none: one is started")
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--streams", type=int, default=12)
     parser.add_argument("--files", type=int, default=2)
     options = parser.parse_args()
