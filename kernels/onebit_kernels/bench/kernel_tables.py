@@ -43,7 +43,8 @@ def speed_table(title: str, speeds: Mapping[tuple[str, int], float], report: Rep
 
 
 def ratio_headings(speeds: Mapping[tuple[str, int], float], rows: Sequence[int]) -> list[str]:
-    return ["/ int8 ceiling"] + ([f"/ {BASELINE}"] if (BASELINE, rows[-1]) in speeds else [])
+    names = ["int8 ceiling"] + ([BASELINE] if (BASELINE, rows[-1]) in speeds else [])
+    return [f"M = {rows[-1]} / {name}" for name in names]
 
 
 def ratios(value: float, speeds: Mapping[tuple[str, int], float], M: int, report: Report) -> list[str]:
