@@ -121,6 +121,8 @@ class Scheduler:
         return job
 
     def close_stream(self, job: StreamJob) -> None:
+        # The job is known to engine threads for a while yet; its session, which knows the job, must not be.
+        job.deliver = _to_nobody
         with self._lock:
             job.is_closed = True
             if job.is_queued:
@@ -221,3 +223,7 @@ class Scheduler:
         if self._files:
             self._wake_any()
         return FileBatch(taken[0][0].request, taken)
+
+
+def _to_nobody(_: News) -> None:
+    pass
