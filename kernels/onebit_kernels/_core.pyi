@@ -137,8 +137,11 @@ class Engine:
 
         ValueError if one is not ready, foreign or given twice; RuntimeError while another thread steps this engine.
         """
-    def stage_seconds(self, clear: bool = False) -> dict[str, float]:
-        """Seconds of arithmetic by stage since the engine was made or last cleared."""
+    times_stages: bool
+    """Whether `step` measures its stages; off at first."""
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Processor seconds by stage since the last call."""
     @property
     def bits(self) -> int: ...
     @property

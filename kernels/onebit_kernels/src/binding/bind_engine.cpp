@@ -61,11 +61,11 @@ private:
     bool stepping_ = false;
 };
 
-nb::dict stage_seconds(BoundEngine& bound, bool clear) {
+nb::dict stage_seconds(BoundEngine& bound) {
     nb::dict seconds;
     StageClock& clock = bound.engine().clock();
     for (std::size_t i = 0; i < kStages; ++i) seconds[kStageNames[i]] = clock.seconds()[i];
-    if (clear) clock.clear();
+    clock.clear();
     return seconds;
 }
 
@@ -133,7 +133,9 @@ void bind_engine(nb::module_& module) {
              nb::arg("threads") = 1)
         .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false)
         .def("step", &BoundEngine::step, nb::arg("streams"))
-        .def("stage_seconds", &stage_seconds, nb::arg("clear") = false)
+        .def("stage_seconds", &stage_seconds)
+        .def_prop_rw("times_stages", [](BoundEngine& bound) { return bound.engine().clock().enabled(); },
+                     [](BoundEngine& bound, bool on) { bound.engine().clock().enable(on); })
         .def_prop_ro("bits", [](BoundEngine& bound) { return bound.engine().bits(); })
         .def_prop_ro("exact", [](BoundEngine& bound) { return bound.engine().exact(); })
         .def_prop_ro("resident_bytes", [](BoundEngine& bound) { return bound.engine().resident_bytes(); });

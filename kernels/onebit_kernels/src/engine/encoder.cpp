@@ -7,7 +7,8 @@ namespace onebit {
 namespace {
 
 constexpr int kLogitQuantum = 16;
-constexpr int kMelFramesOfPiece = kMelFramesPerStemFrame * kPieceRows;
+constexpr int kLongestPiece = std::max(kPieceRows, kLongestChunk);
+constexpr int kMelFramesOfPiece = kMelFramesPerStemFrame * kLongestPiece;
 
 int widest_layer(const ModelConfig& config) {
     return std::max({config.feed_forward1, config.feed_forward2, 3 * config.d_model});

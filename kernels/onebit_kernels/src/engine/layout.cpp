@@ -18,8 +18,9 @@ void Layout::build(const std::vector<SpanRows>& spans) {
     rows = key_frames = 0;
     for (int s = 0; s < static_cast<int>(spans.size()); ++s) {
         first_piece_of_span.push_back(static_cast<int>(pieces.size()));
-        for (int done = 0; done < spans[s].rows; done += kPieceRows) {
-            const int count = std::min(kPieceRows, spans[s].rows - done);
+        const int longest = spans[s].capacity ? kLongestChunk : kPieceRows;
+        for (int done = 0; done < spans[s].rows; done += longest) {
+            const int count = std::min(longest, spans[s].rows - done);
             const int capacity = spans[s].capacity ? spans[s].capacity : padded(count);
             add_piece({s, rows, count, capacity, key_frames, done == 0, done + count == spans[s].rows});
         }

@@ -1,7 +1,7 @@
 // How the rows of several streams are stacked and cut for one step.
 //
 //   span   all rows of one stream in this step
-//   piece  up to kPieceRows rows of one span: one key block, one run of the convolution
+//   piece  rows of one span: one key block, one run of the convolution; a chunk is one piece, a segment is cut every kPieceRows
 //   tile   consecutive pieces of together up to kTileMaximumRows rows: what row-wise layers work on while it is in the cache
 #pragma once
 
@@ -9,8 +9,9 @@
 
 namespace onebit {
 
-inline constexpr int kPieceRows = 64;
-inline constexpr int kTileMaximumRows = 64;
+inline constexpr int kLongestChunk = 64;     // rows
+inline constexpr int kPieceRows = 48;        // of a segment: a multiple of 16 and of the heights of the products' tiles
+inline constexpr int kTileMaximumRows = 64;  // their inputs and outputs fit a second-level cache
 
 struct Piece {
     int span;

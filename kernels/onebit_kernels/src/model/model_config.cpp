@@ -7,6 +7,7 @@ namespace onebit {
 namespace {
 
 constexpr int kVectorQuantum = 16;    // the widest vector: heads and feed-forward layers are whole vectors
+constexpr int kWidestHead = 128;      // keeps the integer sums of attention within 32 bits
 constexpr int kPositionQuantum = 32;  // sines and cosines are halves of a row
 
 struct Field {
@@ -38,6 +39,7 @@ void check(const ModelConfig& config) {
     require_multiple("d_model", config.d_model, kPositionQuantum);
     require_multiple("d_model", config.d_model, config.heads);
     require_multiple("d_model / heads", config.head_dim(), kVectorQuantum);
+    if (config.head_dim() > kWidestHead) refuse("d_model / heads exceeds " + std::to_string(kWidestHead));
     require_multiple("feed_forward1", config.feed_forward1, kVectorQuantum);
     require_multiple("feed_forward2", config.feed_forward2, kVectorQuantum);
     require_multiple("max_positions", config.max_positions, 2);

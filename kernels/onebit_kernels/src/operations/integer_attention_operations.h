@@ -17,7 +17,7 @@
 namespace onebit {
 namespace {
 
-constexpr float kKeyRange = 4095.0f;  // for heads of up to 128
+constexpr float kKeyRange = 4095.0f;  // for heads of up to 128 (model_config.cpp)
 constexpr float kValueRange = 32767.0f;
 constexpr float kWeightRange = 32767.0f;
 
@@ -31,17 +31,21 @@ ONEBIT_INLINE float largest_magnitude(const float* rows, std::ptrdiff_t stride, 
 
 ONEBIT_INLINE float steps_per_unit(float range, float bound) { return bound > 1e-30f ? range / bound : 0.0f; }
 
+// Rounds a strip of frames row by row, then transposes it pair by pair.
 ONEBIT_INLINE void pack_integer_keys(const float* k, std::ptrdiff_t stride, int head_dim, const KeyBlock& block,
                                      std::int16_t* keys, float steps) {
-    for (int t = 0; t < block.capacity; t += kLanes) {
-        const int present = block.frames - t < kLanes ? block.frames - t : kLanes;
-        for (int d = 0; d < head_dim; d += 2) {
-            float low[kLanes] = {}, high[kLanes] = {};
-            for (int lane = 0; lane < present; ++lane) {
-                low[lane] = k[(t + lane) * stride + d];
-                high[lane] = k[(t + lane) * stride + d + 1];
-            }
-            store_pairs(keys + (d / 2 * block.capacity + t) * 2, load(low) * splat(steps), load(high) * splat(steps));
+    constexpr int kStrip = 16, kWidestHead = 128;
+    std::int16_t rows[kStrip * kWidestHead];
+    for (int t = 0; t < block.capacity; t += kStrip) {
+        for (int i = 0; i < kStrip; ++i) {
+            const bool present = t + i < block.frames;
+            const float* from = k + (present ? t + i : 0) * stride;
+            const Floats factor = splat(present ? steps : 0.0f);
+            for (int d = 0; d < head_dim; d += kLanes) store_integers(rows + i * head_dim + d, load(from + d) * factor);
+        }
+        for (int pair = 0; pair < head_dim / 2; ++pair) {
+            std::int16_t* to = keys + (pair * block.capacity + t) * 2;
+            for (int i = 0; i < kStrip; ++i) __builtin_memcpy(to + 2 * i, rows + i * head_dim + 2 * pair, 2 * sizeof *rows);
         }
     }
 }
