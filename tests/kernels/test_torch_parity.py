@@ -1,10 +1,10 @@
 """The engine against the fake-quantised torch network, on real speech, from one packed file.
 
 Rounding an activation to int8 is a step function. Where two implementations differ in the last bit of a float, one
-value in ten thousand rounds the other way, and every layer behind it amplifies that step: the same torch network in float32
-and in float64 ends 4e-3 apart for this reason alone, more than the 1e-3 that equal arithmetic deserves. So frames that
-no such step has reached must agree to 1e-5 (in a narrow network of one block there are many), and at full size the
-engine must be no farther from the float64 result than torch float32 is.
+value in ten thousand rounds the other way, and every layer behind it amplifies that step: the same torch network in
+float32 and in float64 ends 4e-3 apart for this reason alone, more than the 1e-3 that equal arithmetic deserves. So
+frames that no such step has reached must agree to 1e-5 (in a narrow network of one block there are many), and at full
+size the engine must be no farther from the float64 result than torch float32 is.
 """
 
 from __future__ import annotations
