@@ -252,3 +252,30 @@ def bench_kernels(
     show(report, console)
     if json_file:
         json_file.write_text(to_json(report))
+
+
+@bench_app.command("engine")
+def bench_engine(
+    model: Annotated[Path | None, typer.Option(help="Packed model. Default: the shipped one.")] = None,
+    seconds: Annotated[str, typer.Option(help="Lengths of speech, as in 2,10,30.")] = "2,10,30",
+    turns: Annotated[int, typer.Option(min=1, help="Turns of which the median counts.")] = 7,
+    isa: Annotated[str, typer.Option(help="Instruction set. Default: the best of this machine.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+) -> None:
+    """From samples to log-probabilities: real-time factor, stages, streams together and memory, on one core."""
+    from rich.console import Console
+
+    from onebit_kernels import isa_names
+    from onebit_model.assets import model_path
+    from onebit_model.bench.engine import Plan, run, to_json
+    from onebit_model.bench.engine_tables import show
+
+    if isa and isa not in isa_names():
+        raise typer.BadParameter(f"available: {', '.join(isa_names())}", param_hint="--isa")
+    console = Console()
+    with errors_for_people(), console.status("measuring") as status:
+        lengths = [int(part) for part in seconds.split(",")]
+        report = run(Plan(model_path(model), lengths, turns, isa or None), progress=status.update)
+    show(report, console)
+    if json_file:
+        json_file.write_text(to_json(report))
