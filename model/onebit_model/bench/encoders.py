@@ -93,7 +93,7 @@ def _onnx_run(session: Any) -> Callable[[Samples], LogProbabilities]:
 
 
 def plain_network(packed: PackedModel) -> Any:
-    """The 4-bit weights as float32, without rounded activations and without masks, which a whole segment does not need."""
+    """The 4-bit weights as float32; no rounded activations, and no masks, which a whole segment does not need."""
     from torch import Tensor, nn
     from torch.nn import functional as F
 
