@@ -68,7 +68,8 @@ train: $(VENV)/.dev
 	$(BIN)/onebit train $(RECIPE)
 
 bench: $(VENV)/.bench
-	$(BIN)/onebit bench
+	$(BIN)/onebit bench kernels
+	$(BIN)/onebit bench engine
 
 sanitize: $(VENV)/.dev
 	bash tests/system/sanitize.sh
