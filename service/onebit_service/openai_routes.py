@@ -21,8 +21,9 @@ from onebit_service.answers import MEDIA_TYPES, full_text, rounded, text_answer
 from onebit_service.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, OPENAI_ANSWERS
 from onebit_service.error_answers import public_error
 from onebit_service.errors import InvalidParameterError, UnknownModelError
+from onebit_service.peer import Peer
 from onebit_service.service import Service
-from onebit_service.transcribe_route import authorized_client, client_gone
+from onebit_service.transcribe_route import authorized_client
 from onebit_service.transcription import ClientGoneError, FileTranscription, Transcript
 from onebit_service.uploads import FilePiece, FormField, FormReader, multipart_boundary, received_body
 from onebit_service.work import FileRequest
@@ -137,7 +138,7 @@ async def create_transcription(request: Request) -> Response:
     request.state.bits = bits = _bits_of(service, form.values["model"])
     options = AudioOptions(maximum_seconds=service.settings.max_audio_seconds, ffmpeg=service.ffmpeg)
     file = FileTranscription(service, FileRequest(client, bits), options)
-    segments = file.segments(audio, lambda: client_gone(request))
+    segments = file.segments(audio, Peer(request))
     if form.values.get("stream") == "true":
         form.checked()
         # Errors that show at the beginning get their proper status; later ones become an event.

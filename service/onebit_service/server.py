@@ -7,6 +7,7 @@ uvicorn alone closes its listener at SIGTERM and drops every WebSocket. Here the
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from types import FrameType
 
@@ -15,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from onebit_service.errors import DrainingError
+from onebit_service.peer import PeerProtocol
 from onebit_service.service import Service
 
 log = structlog.get_logger("onebit.server")
@@ -22,6 +24,9 @@ log = structlog.get_logger("onebit.server")
 # For the answers of what was cut off to leave.
 FAREWELL_SECONDS = 2.0
 LARGEST_FRAME_BYTES = 1 << 20
+# The end of a connection is seen behind everything that was sent before it: an upload that is held back must not have
+# minutes of audio in the kernel when its client leaves.
+RECEIVE_BUFFER_BYTES = 1 << 18
 
 
 class Server(uvicorn.Server):
@@ -72,7 +77,7 @@ def serve(app: FastAPI) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
-        http="httptools",
+        http=PeerProtocol,
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -83,5 +88,7 @@ def serve(app: FastAPI) -> int:
         ssl_keyfile=settings.tls_key or None,
     )
     server = Server(config, service)
-    server.run()
+    listener = config.bind_socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    server.run([listener])
     return 0 if service.failure is None and server.started else 1

@@ -13,6 +13,7 @@ from onebit_model.config import PRECISIONS
 from onebit_model.recognizer import Chunk
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.api_documents import TRANSCRIBE_ANSWERS
+from onebit_service.peer import Peer
 from onebit_service.service import Service
 from onebit_service.transcription import FileTranscription, Transcript
 from onebit_service.uploads import audio_of, multipart_boundary
@@ -74,16 +75,11 @@ async def transcribe(request: Request, options: Annotated[TranscribeOptions, Que
     request.state.bits = bits
     audio = _audio_options(service, request, options)
     file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk]), audio)
-    async for _ in file.segments(audio_of(request, service.settings), lambda: client_gone(request)):
+    async for _ in file.segments(audio_of(request, service.settings), Peer(request)):
         pass
     if any(word.strip() for text in options.hotwords for word in text.split(",")):
         file.transcript.warnings.append("hotwords_ignored")
     return _response(file.transcript, options)
-
-
-async def client_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _audio_options(service: Service, request: Request, options: TranscribeOptions) -> AudioOptions:

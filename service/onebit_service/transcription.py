@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,6 +14,7 @@ from onebit_model.audio import AudioOptions, open_audio
 from onebit_model.byte_feed import ByteFeed
 from onebit_model.recognizer import Segment
 from onebit_model.segmentation import Segmenter
+from onebit_service.peer import Peer
 from onebit_service.service import Service
 from onebit_service.work import FileJob, FileRequest
 
@@ -46,18 +46,16 @@ class FileTranscription:
         self._request = request
         self._audio = audio
 
-    async def segments(
-        self, body: AsyncIterator[bytes], gone: Callable[[], Awaitable[object]]
-    ) -> AsyncIterator[Segment]:
-        """Segments in order, as they are known; raises BusyError before anything of the body is read.
-
-        `gone` returns when the client has left, and is only asked at the end of the body.
-        """
+    async def segments(self, body: AsyncIterator[bytes], peer: Peer) -> AsyncIterator[Segment]:
+        """Segments in order, as they are known; raises BusyError before anything of the body is read."""
         self._job: FileJob = self._service.scheduler.submit(self._request)
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
         feed = ByteFeed(on_room=lambda: _call_on(loop, room.set))
-        upload = asyncio.create_task(self._carry(body, feed, room, gone))
+        tasks = [
+            asyncio.create_task(self._carry(body, feed, room, peer)),
+            asyncio.create_task(self._watch(peer, feed)),
+        ]
         decoding = loop.run_in_executor(self._service.decoders, contextvars.copy_context().run, self._decode, feed)
         try:
             async for segment in self._job.segments():
@@ -68,27 +66,27 @@ class FileTranscription:
         finally:
             self._job.fail(ClientGoneError())
             feed.abort(ClientGoneError())
-            upload.cancel()
-            with contextlib.suppress(BaseException):
-                await asyncio.shield(decoding)
-            with contextlib.suppress(BaseException):
-                await upload
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, asyncio.shield(decoding), return_exceptions=True)
             self._service.scheduler.leave(self._job)
 
-    async def _carry(
-        self, body: AsyncIterator[bytes], feed: ByteFeed, room: asyncio.Event, gone: Callable[[], Awaitable[object]]
-    ) -> None:
+    async def _carry(self, body: AsyncIterator[bytes], feed: ByteFeed, room: asyncio.Event, peer: Peer) -> None:
         try:
             async for piece in body:
                 room.clear()
                 if not feed.offer(piece):
                     await room.wait()
             feed.close()
-            await gone()
-            raise ClientGoneError
+            peer.body_ended()
         except Exception as error:
             self._job.fail(error)
             feed.abort(error)
+
+    async def _watch(self, peer: Peer, feed: ByteFeed) -> None:
+        await peer.left()
+        self._job.fail(ClientGoneError())
+        feed.abort(ClientGoneError())
 
     def _decode(self, feed: ByteFeed) -> None:
         """On a thread of its own: it waits for the upload, and for the engines when they are behind."""

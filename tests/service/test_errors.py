@@ -244,7 +244,11 @@ async def test_a_client_that_leaves_frees_its_worker(server: Any, encoded: Any) 
     data = encoded(noise, 16_000)
     head = f"POST /transcribe?bits=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     for body in (data, data[: len(data) // 2]):
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        # What waits in the client's kernel must be sent before the end of the connection can be.
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        connection.connect(("127.0.0.1", server.port))
+        _, writer = await asyncio.open_connection(sock=connection)
         writer.write(head + body)
         while server.gauge("asr_queue_depth") == 0:
             await asyncio.sleep(0.02)

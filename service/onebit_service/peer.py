@@ -1,0 +1,59 @@
+"""Has the client of a request left?
+
+ASGI tells it only to those who read on, and an upload that is held back is not read: its end would be noticed once
+everything that waits in the kernel had been computed. So the state of the TCP connection itself is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+from starlette.requests import Request
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LOOK_SECONDS = 0.2
+# Linux, include/net/tcp_states.h; every other state means that one side has closed.
+ESTABLISHED = 1
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with the socket of the connection in the state of its requests."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["peer_socket"] = self.transport.get_extra_info("socket")
+
+
+class Peer:
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._socket: Any = getattr(request.state, "peer_socket", None)
+        self._body_ended = asyncio.Event()
+
+    def body_ended(self) -> None:
+        """From here on the request may be asked for its next message."""
+        self._body_ended.set()
+
+    async def left(self) -> None:
+        """Returns when the client has closed the connection."""
+        while self._socket is not None and (state := _tcp_state(self._socket)) is not None:
+            if state != ESTABLISHED:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        await self._body_ended.wait()
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _tcp_state(connection: Any) -> int | None:
+    """None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        state: int = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError:
+        return None
+    return state
