@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the kernel tests for AArch64 and runs them under an emulator, as a processor without and one with dot products.
+# Builds the tests of products and engine for AArch64 and runs them under an emulator, as a processor without and one with dot products.
 # Debian and Ubuntu: apt install g++-aarch64-linux-gnu qemu-user-static
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,9 +18,14 @@ common=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Werror -I "$sources")
 "$compiler" "${common[@]}" -static -o "$build/gemm_test" tests/kernels/cpp/gemm_test.cpp "$build/neon_dotprod.o" \
   "$sources"/gemm/{cpu_features,generic,multiply,neon,packing,registry}.cpp
 
+"$compiler" "${common[@]}" -static -o "$build/engine_test" tests/kernels/cpp/engine_test.cpp "$build/neon_dotprod.o" \
+  "$sources"/gemm/{cpu_features,generic,multiply,neon,packing,registry}.cpp "$sources"/{engine,frontend,model}/*.cpp \
+  "$sources"/operations/operations{,_generic,_neon}.cpp
+
 run() {
   echo "== $1"
   "$emulator" -cpu "$1" "$build/gemm_test" "${@:2}"
+  "$emulator" -cpu "$1" "$build/engine_test" "${@:2}"
 }
 run cortex-a72 neon
 run cortex-a76 neon neon_dotprod
