@@ -13,4 +13,15 @@ rm -rf "$target"
 # CPython itself leaks at exit by design, so leaks are not looked for.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$target/site"
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so.6)" \
-  "$python" -m pytest tests/kernels -p no:cacheprovider "$@"
+  "$python" -c '
+import sys
+
+# The editable install answers imports before any path does; without its finder the sanitized build is found.
+sys.meta_path = [finder for finder in sys.meta_path if type(finder).__name__ != "ScikitBuildRedirectingFinder"]
+from onebit_kernels import _core
+
+assert _core.__file__.startswith(sys.argv[1]), _core.__file__
+import pytest
+
+sys.exit(pytest.main(sys.argv[2:]))
+' "$target" tests/kernels -p no:cacheprovider "$@"
