@@ -1,4 +1,8 @@
-"""Cuts audio of any length into segments that the network takes whole: at most 30 s, cut where it is quietest."""
+"""Cuts audio of any length into segments that the network takes whole.
+
+A segment ends in the first pause after 10 s. Where nobody pauses it ends after 30 s at the latest, in the quietest
+200 ms of the last 5 s. The network hears sentences in training, and it shows: segments of 30 s cost more errors.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,10 @@ MAXIMUM_SEGMENT_SAMPLES = MAXIMUM_SEGMENT_SECONDS * SAMPLE_RATE
 CUT_REGION_SAMPLES = 5 * SAMPLE_RATE
 QUIET_WINDOW_SAMPLES = SAMPLE_RATE // 5
 STEP_SAMPLES = SAMPLE_RATE // 100
+COMFORTABLE_SAMPLES = 10 * SAMPLE_RATE
+# A pause: this many steps of 10 ms that are this much weaker than the loudest 200 ms of the segment.
+PAUSE_STEPS = 30
+PAUSE_RATIO = 1e-3
 # -80 dB of full scale: below what any microphone gives for a voice, above dither.
 SILENCE_PEAK = 1e-4
 
@@ -53,34 +61,69 @@ def quietest_point(samples: Samples) -> int:
     return quietest * STEP_SAMPLES + QUIET_WINDOW_SAMPLES // 2
 
 
+def step_energies(samples: Samples) -> npt.NDArray[np.float32]:
+    """(steps,): the energy of each whole 10 ms."""
+    steps = len(samples) // STEP_SAMPLES
+    return np.square(samples[: steps * STEP_SAMPLES].reshape(steps, STEP_SAMPLES)).sum(axis=1, dtype=np.float32)
+
+
+def first_pause(energies: npt.NDArray[np.float32], start: int) -> int | None:
+    """The middle of the first pause that ends at step `start` or later."""
+    window = QUIET_WINDOW_SAMPLES // STEP_SAMPLES
+    sums = np.concatenate([[0.0], np.cumsum(energies, dtype=np.float64)])
+    loudest = float(np.max(sums[window:] - sums[:-window])) / window
+    is_loud = energies > loudest * PAUSE_RATIO
+    loud_before = np.concatenate([[0], np.cumsum(is_loud)])
+    first_end = max(start, PAUSE_STEPS)
+    is_pause = loud_before[first_end:] == loud_before[first_end - PAUSE_STEPS : -PAUSE_STEPS]
+    ends = np.flatnonzero(is_pause)
+    return int(ends[0]) + first_end - PAUSE_STEPS // 2 if len(ends) else None
+
+
 class Segmenter:
-    """One track of audio in, segments out, as soon as each is known."""
+    """One track of audio in, segments out, as soon as each is known. Where it cuts depends on the audio alone: it looks
+    for a pause after every whole second of the segment, however the audio was cut into blocks."""
 
     def __init__(self, track: int = 0) -> None:
         self._track = track
-        self._blocks: list[Samples] = []
-        self._waiting_samples = 0
+        self._samples = np.zeros(MAXIMUM_SEGMENT_SAMPLES, np.float32)
+        self._energies = np.zeros(MAXIMUM_SEGMENT_SAMPLES // STEP_SAMPLES, np.float32)
+        self._filled = 0
         self._start_samples = 0
 
     def push(self, block: Samples) -> Iterator[AudioSegment]:
-        self._blocks.append(block)
-        self._waiting_samples += len(block)
-        while self._waiting_samples > MAXIMUM_SEGMENT_SAMPLES:
-            region = MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
-            samples = self._joined()
-            yield self._cut(samples, region + quietest_point(samples[region:MAXIMUM_SEGMENT_SAMPLES]))
+        while len(block):
+            if self._filled == MAXIMUM_SEGMENT_SAMPLES:
+                region = MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
+                yield from self._cut(region + quietest_point(self._samples[region:]))
+            block = self._fill(block)
+            if self._filled % SAMPLE_RATE == 0:
+                yield from self._look_for_pause()
 
     def finish(self) -> Iterator[AudioSegment]:
-        if self._waiting_samples:
-            samples = self._joined()
-            yield self._cut(samples, len(samples))
+        if self._filled:
+            yield AudioSegment(self._samples[: self._filled].copy(), self._start_samples, self._track)
 
-    def _joined(self) -> Samples:
-        return np.concatenate(self._blocks)
+    def _fill(self, block: Samples) -> Samples:
+        """Takes from the block up to the next whole second; the rest of it."""
+        taken = block[: SAMPLE_RATE - self._filled % SAMPLE_RATE]
+        self._samples[self._filled : self._filled + len(taken)] = taken
+        self._filled += len(taken)
+        return block[len(taken) :]
 
-    def _cut(self, samples: Samples, end: int) -> AudioSegment:
-        segment = AudioSegment(np.ascontiguousarray(samples[:end]), self._start_samples, self._track)
-        self._blocks = [samples[end:].copy()]
-        self._waiting_samples = len(samples) - end
+    def _look_for_pause(self) -> Iterator[AudioSegment]:
+        end = self._filled // STEP_SAMPLES
+        second = SAMPLE_RATE // STEP_SAMPLES
+        self._energies[end - second : end] = step_energies(self._samples[self._filled - SAMPLE_RATE : self._filled])
+        if self._filled <= COMFORTABLE_SAMPLES:
+            return
+        pause = first_pause(self._energies[:end], end - second)
+        if pause is not None:
+            yield from self._cut(pause * STEP_SAMPLES)
+
+    def _cut(self, end: int) -> Iterator[AudioSegment]:
+        yield AudioSegment(self._samples[:end].copy(), self._start_samples, self._track)
+        rest = self._samples[end : self._filled].copy()
+        self._filled = 0
         self._start_samples += end
-        return segment
+        yield from self.push(rest)

@@ -8,11 +8,11 @@ from onebit_model.segmentation import AudioSegment, Segmenter, quietest_point
 RATE = 16_000
 
 
-def speech_with_pauses(seconds: int) -> np.ndarray:
-    """Noise with 300 ms of near silence every 4.1 s."""
+def speech_with_pauses(seconds: int, pause_seconds: float = 0.4) -> np.ndarray:
+    """Noise with near silence every 4.1 s."""
     noise = np.random.default_rng(5).normal(0, 0.1, seconds * RATE).astype(np.float32)
     for start in range(4 * RATE, len(noise), int(4.1 * RATE)):
-        noise[start : start + 3 * RATE // 10] *= 0.001
+        noise[start : start + int(pause_seconds * RATE)] *= 0.001
     return noise
 
 
@@ -23,21 +23,36 @@ def segments_of(audio: np.ndarray, block_samples: int) -> list[AudioSegment]:
     return [*found, *segmenter.finish()]
 
 
+@pytest.mark.parametrize(("pause_seconds", "shortest", "longest"), [(0.4, 10, 15), (0.25, 25, 30)])
 @pytest.mark.parametrize("block_samples", [640, 100_003, 10_000_000])
-def test_segments_cover_the_audio_whatever_the_blocks(block_samples: int) -> None:
-    audio = speech_with_pauses(130)
+def test_segments_cover_the_audio_whatever_the_blocks(
+    block_samples: int, pause_seconds: float, shortest: float, longest: float
+) -> None:
+    audio = speech_with_pauses(130, pause_seconds)
     segments = segments_of(audio, block_samples)
     np.testing.assert_array_equal(np.concatenate([segment.samples for segment in segments]), audio)
     assert [s.start_samples for s in segments] == [s.start_samples for s in segments_of(audio, 16_000)]
     for segment in segments[:-1]:
-        assert 25 <= segment.seconds <= 30
+        assert shortest <= segment.seconds <= longest
         around = audio[segment.start_samples + len(segment.samples) + np.arange(-500, 500)]
         assert np.abs(around).max() < 0.001
 
 
+def test_without_pauses_segments_are_30_seconds_at_most() -> None:
+    noise = np.random.default_rng(5).normal(0, 0.1, 100 * RATE).astype(np.float32)
+    assert all(25 <= segment.seconds <= 30 for segment in segments_of(noise, 640)[:-1])
+
+
 def test_short_audio_is_one_segment() -> None:
-    assert [s.seconds for s in segments_of(speech_with_pauses(30), 640)] == [30]
+    assert [s.seconds for s in segments_of(speech_with_pauses(10), 640)] == [10]
+    assert [s.seconds for s in segments_of(np.ones(30 * RATE, np.float32), 640)] == [30]
     assert segments_of(np.zeros(0, np.float32), 640) == []
+
+
+def test_silence_is_cut_too() -> None:
+    segments = segments_of(np.zeros(100 * RATE, np.float32), 640)
+    assert sum(segment.seconds for segment in segments) == pytest.approx(100)
+    assert max(segment.seconds for segment in segments) <= 30
 
 
 def test_quietest_point() -> None:
