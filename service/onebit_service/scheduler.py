@@ -22,6 +22,7 @@ from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue, Waiting
 from onebit_service.idle_work import IdleWork
 from onebit_service.metrics import Metrics
+from onebit_service.recent_waits import RecentWaits
 from onebit_service.settings import Settings
 from onebit_service.work import FileJob, FileRequest, News, StreamJob
 
@@ -37,6 +38,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._files = FairQueue()
         self._idle_work: deque[IdleWork] = deque()
+        self._waits = RecentWaits()
         self._file_jobs: set[FileJob] = set()
         self._stream_jobs: set[StreamJob] = set()
         self._stream_slots = 0
@@ -103,6 +105,10 @@ class Scheduler:
         self._refuse_when_draining()
         if self._stream_slots >= self._settings.max_streams:
             raise OverloadedError(f"{self._stream_slots} streams are open already", 5.0)
+        with self._lock:
+            wait_seconds = self._waits.median_seconds()
+        if wait_seconds > self._settings.max_stream_wait_seconds:
+            raise OverloadedError(f"streams wait {wait_seconds:.2f} s for an engine already", 5.0)
         self._stream_slots += 1
         self.metrics.streams_active.set(self._stream_slots)
         try:
@@ -211,6 +217,7 @@ class Scheduler:
         for job in taken:
             ready.remove(job)
             job.is_queued, job.is_running = False, True
+            self._waits.add(now - job.ready_since)
             self.metrics.queue_wait.labels("stream").observe(now - job.ready_since)
         return StreamBatch(bits, taken)
 

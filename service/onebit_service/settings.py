@@ -31,6 +31,9 @@ class Settings:
 
     max_files: int = _setting(64, "Files being received or computed at once; more are refused with 503.")
     max_streams: int = _setting(128, "Streams open at once; more are refused with close code 1013.")
+    max_stream_wait_seconds: float = _setting(
+        0.25, "New streams are refused while those that are open wait longer than this for an engine (median of 3 s)."
+    )
     queue_seconds: float = _setting(
         30.0, "New files are refused with 503 while ready work has been waiting for longer than this."
     )
