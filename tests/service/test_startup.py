@@ -89,7 +89,9 @@ def test_transcribe_command(model_file: Path, clip: Any, recognizer: Any, tmp_pa
     audio.write_bytes(clip.encoded(format="FLAC"))
     done = onebit("transcribe", str(audio), "--bits", "1", "--model", str(model_file))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [w for segment in recognizer.transcribe(clip.samples, 1) for w in segment.text.split()]
+    assert done.stdout.split() == [
+        w for segment in recognizer.transcribe(clip.samples, 1) for w in segment.text.split()
+    ]
     done = onebit("transcribe", str(tmp_path / "none.wav"), "--model", str(model_file))
     assert done.returncode == 1
     assert "No such file" in done.stderr
