@@ -67,10 +67,11 @@ class RequestContext:
         state["bits"] = NO_BITS
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=state["request_id"])
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-        else:
-            await self._http(scope, receive, send, state)
+        with self._service.tracing.request(scope, state):
+            if scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+            else:
+                await self._http(scope, receive, send, state)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         begin = time.perf_counter()
@@ -99,6 +100,7 @@ class RequestContext:
             self._record(scope, state, status, time.perf_counter() - begin)
 
     def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        state["status"] = status
         endpoint = ENDPOINTS.get(scope["path"], "other")
         bits = str(state["bits"])
         self._service.metrics.request_duration.labels(endpoint, bits, str(status)).observe(seconds)

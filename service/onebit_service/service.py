@@ -20,6 +20,7 @@ from onebit_service.reference_scorer import ReferenceScorer
 from onebit_service.scheduler import Scheduler
 from onebit_service.security import Keys, RateLimit
 from onebit_service.settings import Settings
+from onebit_service.tracing import Tracing
 
 log = structlog.get_logger("onebit")
 
@@ -34,6 +35,7 @@ class Service:
             raise InvalidParameterError("isa", f"setting ONEBIT_ISA: {settings.isa!r} is not one of {isa_names()}")
         self.metrics = Metrics()
         self.keys = Keys.load(settings)
+        self.tracing = Tracing(settings.otlp_endpoint)
         self.rate_limit = RateLimit(settings.rate_limit)
         self.ffmpeg = Ffmpeg.find(settings.ffmpeg, settings.ffmpeg_seconds)
         self.decoders = ThreadPoolExecutor(settings.max_files, thread_name_prefix="decode")
@@ -52,6 +54,7 @@ class Service:
             self._scorer.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
+        self.tracing.stop()
         self.decoders.shutdown(wait=False, cancel_futures=True)
 
     @property

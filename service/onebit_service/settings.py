@@ -65,6 +65,9 @@ class Settings:
     )
     reference_delay_seconds: float = _setting(60.0, "Time from the start to the first of them.")
 
+    otlp_endpoint: str = _setting(
+        "", "OpenTelemetry collector (http://host:4318/v1/traces) for one span per request; needs the extra telemetry."
+    )
     log_level: str = _setting("info", "debug, info, warning or error.")
     log_format: str = _setting("json", "json or console.")
 

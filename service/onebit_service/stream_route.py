@@ -40,6 +40,7 @@ async def stream(websocket: WebSocket) -> None:
         code = gone.code
     finally:
         bits = NO_BITS if session.bits is None else str(session.bits)
+        websocket.state.bits, websocket.state.status = bits, code
         service.metrics.request_duration.labels("stream", bits, _status(code)).observe(time.perf_counter() - begin)
 
 
