@@ -126,7 +126,8 @@ class Stream:
 class Engine:
     """Advances streams of one model at one precision; one engine per thread, streams may move between equal engines.
 
-    `exact`: integer products of int8 activations without rounded tables, and float32 memory of streams.
+    `exact`: integer products of int8 activations without rounded tables, and float32 memory of streams. `threads`: how
+    many share the work of a step, the calling one included; they never change a result.
     """
 
     def __init__(self, model: Model, bits: int, exact: bool = False, threads: int = 1) -> None: ...

@@ -84,6 +84,12 @@ def test_a_precision_that_the_model_lacks(small_tensors: Tensors) -> None:
         Engine(Model(SMALL, small_tensors, (1,)), 2)
 
 
+@pytest.mark.parametrize("threads", [0, 65])
+def test_impossible_threads(small_model: Model, threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads {threads} is not 1 to 64"):
+        Engine(small_model, 1, threads=threads)
+
+
 @pytest.mark.parametrize("chunk", [-1, 4, 32])
 def test_a_chunk_that_does_not_exist(small_model: Model, chunk: int) -> None:
     with pytest.raises(ValueError, match=f"chunk {chunk} is not 8, 16 or 0"):

@@ -160,6 +160,21 @@ def test_streams_move_between_equal_engines(small_model: Model, transcribe: Tran
     np.testing.assert_array_equal(stream.take().logits, transcribe(first, audio, 8).logits)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_never_change_a_result(small_model: Model, transcribe: Transcribe, threads: int) -> None:
+    audio = [speech_like(7 + i, seed=i) for i in range(3)]
+    one, several = Engine(small_model, 1), Engine(small_model, 1, threads=threads)
+    for chunk in CHUNKS:
+        streams = [several.open(chunk, keep_logits=True) for _ in audio]
+        for stream, samples in zip(streams, audio, strict=True):
+            stream.feed(samples)
+            stream.finish()
+        while ready := [s for s in streams if s.ready]:
+            several.step(ready)
+        for stream, samples in zip(streams, audio, strict=True):
+            np.testing.assert_array_equal(stream.take().logits, transcribe(one, samples, chunk).logits)
+
+
 def test_feeding_while_an_engine_computes(small_model: Model, transcribe: Transcribe) -> None:
     audio = speech_like(20)
     engine = Engine(small_model, 1)

@@ -17,9 +17,8 @@ namespace {
 // An engine with the references that keep its streams alive during a step; the vectors keep their memory.
 class BoundEngine {
 public:
-    BoundEngine(std::shared_ptr<Model> model, int bits, bool exact, int threads) : engine_(std::move(model), bits, exact) {
-        if (threads != 1) throw std::invalid_argument("threads must be 1");
-    }
+    BoundEngine(std::shared_ptr<Model> model, int bits, bool exact, int threads)
+        : engine_(std::move(model), bits, exact, threads) {}
 
     void step(const nb::sequence& streams) {
         if (stepping_) throw std::runtime_error("this engine is stepping already: use one engine per thread");

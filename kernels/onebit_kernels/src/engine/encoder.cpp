@@ -1,14 +1,12 @@
 #include "encoder.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace onebit {
 namespace {
 
 constexpr int kLogitQuantum = 16;
-constexpr int kLongestPiece = std::max(kPieceRows, kLongestChunk);
-constexpr int kMelFramesOfPiece = kMelFramesPerStemFrame * kLongestPiece;
+constexpr int kMelFramesOfPiece = kMelFramesPerStemFrame * std::max(kPieceRows, kLongestChunk);
 
 int widest_layer(const ModelConfig& config) {
     return std::max({config.feed_forward1, config.feed_forward2, 3 * config.d_model});
@@ -16,51 +14,34 @@ int widest_layer(const ModelConfig& config) {
 
 }  // namespace
 
-Encoder::Encoder(const Model& model, int bits, bool exact)
+Encoder::Encoder(const Model& model, int bits, bool exact, int threads)
     : model_(model),
       config_(model.config),
       operations_(*model.operations),
       cache_(exact ? operations_.exact_cache : operations_.fast_cache),
       bits_(bits),
       mode_(exact ? gemm::Mode::exact : gemm::Mode::fast),
-      logit_stride_((config_.outputs() + kLogitQuantum - 1) / kLogitQuantum * kLogitQuantum) {}
+      logit_stride_((config_.outputs() + kLogitQuantum - 1) / kLogitQuantum * kLogitQuantum),
+      pool_(threads),
+      desks_(threads) {}
 
 // ------------------------------------------------------------------------------------------------------------- memory
 
 float* Encoder::prepare(const std::vector<StreamStep>& steps, std::size_t samples) {
     lay_out(steps, 1, stem_rate_);
     lay_out(steps, kAverage, output_rate_);
-    const std::size_t d = config_.d_model;
+    const std::size_t d = config_.d_model, spans = steps.size();
+    std::size_t mel_rows = 0;
+    for (const StreamStep& step : steps) mel_rows += kMelFramesPerStemFrame * step.step.stem_frames + 3;
+    mel_.ensure(mel_rows * config_.mel_bins);
     x_.ensure(stem_rate_.rows * d);
     queries_.ensure(stem_rate_.rows * d);
+    gated_.ensure((stem_rate_.rows + spans * (config_.convolution_kernel - 1)) * d);
     keys_values_.ensure(key_bytes(2 * std::max(stem_rate_.key_frames, output_rate_.key_frames)));
     key_scales_.ensure(std::max(stem_rate_.pieces.size(), output_rate_.pieces.size()) * 2 * config_.heads);
-    int padded_keys = 0, blocks = 0;
-    for (const Layout* layout : {&stem_rate_, &output_rate_}) {
-        for (std::size_t s = 0; s < steps.size(); ++s) {
-            const Piece& first = layout->pieces[layout->first_piece_of_span[s]];
-            const Piece& last = layout->pieces[layout->first_piece_of_span[s + 1] - 1];
-            const int left = steps[s].stream->chunk() == kSegmentChunk ? 0 : config_.left_chunks;
-            padded_keys = std::max(padded_keys, last.place + last.capacity - first.place + left * first.capacity);
-            blocks = std::max(blocks, layout->first_piece_of_span[s + 1] - layout->first_piece_of_span[s] + left);
-        }
-    }
-    key_blocks_.reserve(blocks);
-    scratch_.ensure(std::max(attention_scratch(config_.head_dim(), padded_keys), static_cast<std::size_t>(kLogMelScratch)));
-    reserve_tiles();
+    logits_.ensure(static_cast<std::size_t>(output_rate_.rows) * logit_stride_);
+    reserve_desks(reserve_key_blocks(steps));
     return samples_.ensure(samples);
-}
-
-void Encoder::reserve_tiles() {
-    const std::size_t d = config_.d_model, rows = kTileMaximumRows;
-    normed_.ensure(rows * d);
-    wide_.ensure(rows * widest_layer(config_));
-    window_.ensure((config_.convolution_kernel - 1 + rows) * d);
-    mel_.ensure(static_cast<std::size_t>(2 + kMelFramesOfPiece + 1) * config_.mel_bins);
-    hidden_.ensure(static_cast<std::size_t>(1 + kMelFramesOfPiece) * d);
-    position_.ensure(d);
-    logits_.ensure(rows * logit_stride_);
-    gemm_workspace_.ensure(gemm::linear_workspace_bytes(std::max({widest_layer(config_), 3 * config_.mel_bins})));
 }
 
 void Encoder::lay_out(const std::vector<StreamStep>& steps, int divisor, Layout& layout) {
@@ -70,13 +51,95 @@ void Encoder::lay_out(const std::vector<StreamStep>& steps, int divisor, Layout&
     layout.build(span_rows_);
 }
 
+// Returns the most frames that a query sees, padding included.
+int Encoder::reserve_key_blocks(const std::vector<StreamStep>& steps) {
+    int padded_keys = 0;
+    std::size_t blocks = 0;
+    for (const StreamStep& step : steps) {
+        const int capacity = step.stream->chunk() * kStemFramesPerUnit;
+        padded_keys = std::max({padded_keys, (config_.left_chunks + 1) * capacity, step.step.stem_frames + kLongestChunk});
+        blocks += config_.left_chunks;
+    }
+    key_blocks_.reserve(blocks + std::max(stem_rate_.pieces.size(), output_rate_.pieces.size()));
+    first_key_block_.reserve(steps.size() + 1);
+    return padded_keys;
+}
+
+void Encoder::reserve_desks(int padded_keys) {
+    const std::size_t d = config_.d_model, rows = kTileMaximumRows;
+    for (Desk& desk : desks_) {
+        desk.normed.ensure(rows * d);
+        desk.wide.ensure(rows * widest_layer(config_));
+        desk.hidden.ensure(static_cast<std::size_t>(1 + kMelFramesOfPiece) * d);
+        desk.position.ensure(d);
+        desk.scratch.ensure(std::max(attention_scratch(config_.head_dim(), padded_keys), std::size_t{kLogMelScratch}));
+        desk.gemm_workspace.ensure(gemm::linear_workspace_bytes(std::max(widest_layer(config_), 3 * config_.mel_bins)));
+    }
+}
+
 std::size_t Encoder::key_bytes(int frames) const {
     return static_cast<std::size_t>(frames) * config_.d_model * cache_.element_bytes;
 }
 
 std::size_t Encoder::resident_bytes() const {
-    return samples_.bytes() + x_.bytes() + queries_.bytes() + keys_values_.bytes() + scratch_.bytes() + normed_.bytes() +
-           wide_.bytes() + window_.bytes() + mel_.bytes() + hidden_.bytes() + logits_.bytes() + gemm_workspace_.bytes();
+    std::size_t bytes = samples_.bytes() + mel_.bytes() + x_.bytes() + queries_.bytes() + keys_values_.bytes() +
+                        key_scales_.bytes() + gated_.bytes() + logits_.bytes();
+    for (const Desk& desk : desks_)
+        bytes += desk.normed.bytes() + desk.wide.bytes() + desk.hidden.bytes() + desk.scratch.bytes() + desk.gemm_workspace.bytes();
+    return bytes;
+}
+
+// ------------------------------------------------------------------------------------------------------------ the path
+
+void Encoder::run(const std::vector<StreamStep>& steps) {
+    const int spans = static_cast<int>(steps.size());
+    clock.start();
+    layout_ = &stem_rate_;
+    stem(steps);
+    for (int i = 0; i < config_.blocks; ++i) {
+        block(i, steps);
+        if (i + 1 == config_.average_after) average_frames();
+    }
+    pool_.run(static_cast<int>(layout_->tiles.size()), [&](int t, int worker) {
+        head(layout_->tiles[t], desks_[worker]);
+        charge(worker, Stage::head);
+    });
+    for (int s = 0; s < spans; ++s) search(steps[s], s);
+    clock.charge(Stage::search);
+}
+
+void Encoder::block(int index, const std::vector<StreamStep>& steps) {
+    const BlockWeights& weights = model_.blocks[index];
+    const int tiles = static_cast<int>(layout_->tiles.size()), spans = static_cast<int>(steps.size());
+    pool_.run(tiles, [&](int t, int worker) {
+        const Tile& tile = layout_->tiles[t];
+        feed_forward(tile, weights.ff1_norm, weights.ff1_up, weights.ff1_down, operations_.silu, desks_[worker]);
+        charge(worker, Stage::feed_forward);
+        project_queries_keys_values(weights, tile, desks_[worker]);
+        charge(worker, Stage::projections);
+    });
+    gather_key_blocks(index, steps);
+    pool_.run(spans * config_.heads, [&](int task, int worker) {
+        attend(task / config_.heads, task % config_.heads, desks_[worker]);
+    });
+    for (int s = 0; s < spans; ++s)
+        if (!steps[s].step.last) steps[s].stream->state().keep(index, key_blocks_[first_key_block_[s + 1] - 1]);
+    open_convolution(index, steps);
+    clock.charge(Stage::attention);
+    pool_.run(tiles, [&](int t, int worker) {
+        attention_output(weights, layout_->tiles[t], desks_[worker]);
+        charge(worker, Stage::projections);
+        expand(weights, layout_->tiles[t], desks_[worker]);
+        charge(worker, Stage::convolution);
+    });
+    pool_.run(tiles, [&](int t, int worker) {
+        const Tile& tile = layout_->tiles[t];
+        convolve(weights, tile, desks_[worker]);
+        charge(worker, Stage::convolution);
+        feed_forward(tile, weights.ff2_norm, weights.ff2_up, weights.ff2_down, operations_.gelu, desks_[worker]);
+        charge(worker, Stage::feed_forward);
+    });
+    keep_convolution(index, steps);
 }
 
 // -------------------------------------------------------------------------------------------------------------- layers
@@ -86,83 +149,52 @@ void Encoder::normalise(const Norm& norm, const float* x, float* y, int rows) co
     operations_.layer_norm(x, weights.weight.data(), weights.bias.data(), y, rows, config_.d_model);
 }
 
-void Encoder::linear(const gemm::PackedMatrix& weights, const float* x, int rows, std::ptrdiff_t stride, float* y) {
-    const int bits = weights.holds(8) ? 8 : bits_;
-    gemm::linear({x, rows, weights.columns, stride}, weights, bits, mode_, {y, weights.rows}, gemm_workspace_.data());
+void Encoder::linear(const gemm::PackedMatrix& weights, const gemm::ConstRows& x, const gemm::Rows& y, Desk& desk) const {
+    gemm::linear(x, weights, weights.holds(8) ? 8 : bits_, mode_, y, desk.gemm_workspace.data());
 }
 
 void Encoder::add_residual(const Tile& tile, const float* y, float factor) {
     operations_.add_scaled(row(tile.row), y, factor, static_cast<std::size_t>(tile.rows) * config_.d_model);
 }
 
-void Encoder::run(const std::vector<StreamStep>& steps) {
-    clock.start();
-    layout_ = &stem_rate_;
-    for (std::size_t s = 0; s < steps.size(); ++s) stem(steps[s], stem_rate_.pieces[stem_rate_.first_piece_of_span[s]].row);
-    for (int i = 0; i < config_.blocks; ++i) {
-        block(i, steps);
-        if (i + 1 == config_.average_after) average_frames(steps);
-    }
-    search(steps);
-    for (const StreamStep& step : steps) {
-        StreamState& state = step.stream->state();
-        state.stem_frames += step.step.stem_frames;
-        ++state.chunks;
-    }
-    clock.charge(Stage::other);
-}
-
-void Encoder::block(int index, const std::vector<StreamStep>& steps) {
-    const BlockWeights& weights = model_.blocks[index];
-    for (const Tile& tile : layout_->tiles) {
-        feed_forward(tile, weights.ff1_norm, weights.ff1_up, weights.ff1_down, operations_.silu);
-        project_queries_keys_values(weights, tile);
-    }
-    for (std::size_t s = 0; s < steps.size(); ++s) attend(index, steps[s], static_cast<int>(s));
-    clock.charge(Stage::attention);
-    for (const Tile& tile : layout_->tiles) {
-        attention_output(weights, tile);
-        convolution(index, steps, tile);
-        feed_forward(tile, weights.ff2_norm, weights.ff2_up, weights.ff2_down, operations_.gelu);
-    }
-}
-
 void Encoder::feed_forward(const Tile& tile, const Norm& norm, const gemm::PackedMatrix& up, const gemm::PackedMatrix& down,
-                           void (*activation)(float*, std::size_t)) {
-    normalise(norm, row(tile.row), normed_.data(), tile.rows);
-    linear(up, normed_.data(), tile.rows, config_.d_model, wide_.data());
-    activation(wide_.data(), static_cast<std::size_t>(tile.rows) * up.rows);
-    linear(down, wide_.data(), tile.rows, up.rows, normed_.data());
-    add_residual(tile, normed_.data(), 0.5f);
-    clock.charge(Stage::feed_forward);
+                           void (*activation)(float*, std::size_t), Desk& desk) {
+    const int d = config_.d_model;
+    float *normed = desk.normed.data(), *wide = desk.wide.data();
+    normalise(norm, row(tile.row), normed, tile.rows);
+    linear(up, {normed, tile.rows, d, d}, {wide, up.rows}, desk);
+    activation(wide, static_cast<std::size_t>(tile.rows) * up.rows);
+    linear(down, {wide, tile.rows, up.rows, up.rows}, {normed, d}, desk);
+    add_residual(tile, normed, 0.5f);
 }
 
-void Encoder::average_frames(const std::vector<StreamStep>& steps) {
-    (void)steps;
+void Encoder::average_frames() {
     operations_.average_pairs(x_.data(), x_.data(), output_rate_.rows, config_.d_model);
     layout_ = &output_rate_;
     clock.charge(Stage::other);
 }
 
-void Encoder::search(const std::vector<StreamStep>& steps) {
-    const int outputs = config_.outputs();
-    for (const Tile& tile : layout_->tiles) {
-        normalise(model_.final_norm, row(tile.row), normed_.data(), tile.rows);
-        gemm::linear({normed_.data(), tile.rows, config_.d_model, config_.d_model}, model_.head, 8, mode_,
-                     {logits_.data(), logit_stride_}, gemm_workspace_.data());
-        operations_.log_softmax(logits_.data(), tile.rows, outputs, logit_stride_);
-        clock.charge(Stage::head);
-        for (int p = tile.first_piece; p < tile.first_piece + tile.pieces; ++p) {
-            const Piece& piece = layout_->pieces[p];
-            Stream& stream = *steps[piece.span].stream;
-            const float* rows = logits_.data() + static_cast<std::ptrdiff_t>(piece.row - tile.row) * logit_stride_;
-            stream.state().search.advance(rows, piece.rows, outputs, logit_stride_, stream.fresh().tokens);
-            if (!stream.keeps_logits()) continue;
-            for (int r = 0; r < piece.rows; ++r, rows += logit_stride_)
-                stream.fresh().logits.insert(stream.fresh().logits.end(), rows, rows + outputs);
-        }
-        clock.charge(Stage::search);
-    }
+// -------------------------------------------------------------------------------------------------------------- search
+
+void Encoder::head(const Tile& tile, Desk& desk) {
+    const int d = config_.d_model;
+    float* logits = logits_.data() + static_cast<std::ptrdiff_t>(tile.row) * logit_stride_;
+    normalise(model_.final_norm, row(tile.row), desk.normed.data(), tile.rows);
+    linear(model_.head, {desk.normed.data(), tile.rows, d, d}, {logits, logit_stride_}, desk);
+    operations_.log_softmax(logits, tile.rows, config_.outputs(), logit_stride_);
+}
+
+void Encoder::search(const StreamStep& step, int span) {
+    Stream& stream = *step.stream;
+    StreamState& state = stream.state();
+    const int rows = rows_of(span), outputs = config_.outputs();
+    const float* logits = logits_.data() + static_cast<std::ptrdiff_t>(first_piece(span).row) * logit_stride_;
+    state.search.advance(logits, rows, outputs, logit_stride_, stream.fresh().tokens);
+    if (stream.keeps_logits())
+        for (int r = 0; r < rows; ++r, logits += logit_stride_)
+            stream.fresh().logits.insert(stream.fresh().logits.end(), logits, logits + outputs);
+    state.stem_frames += step.step.stem_frames;
+    ++state.chunks;
 }
 
 }  // namespace onebit

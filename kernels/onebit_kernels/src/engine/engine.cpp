@@ -9,10 +9,16 @@ namespace {
 
 constexpr int kChunks[] = {kSegmentChunk, 8, 16};
 
+int checked_threads(int threads) {
+    if (threads < 1 || threads > kMostThreads)
+        throw std::invalid_argument("threads " + std::to_string(threads) + " is not 1 to " + std::to_string(kMostThreads));
+    return threads;
+}
+
 }  // namespace
 
-Engine::Engine(std::shared_ptr<const Model> model, int bits, bool exact)
-    : model_(std::move(model)), bits_(bits), exact_(exact), encoder_(*model_, bits, exact) {
+Engine::Engine(std::shared_ptr<const Model> model, int bits, bool exact, int threads)
+    : model_(std::move(model)), bits_(bits), exact_(exact), encoder_(*model_, bits, exact, checked_threads(threads)) {
     if (!model_->holds(bits)) throw std::invalid_argument("the model holds no " + std::to_string(bits) + "-bit weights");
 }
 
@@ -29,23 +35,17 @@ void Engine::check(const Stream& stream) const {
 }
 
 void Engine::begin(std::span<Stream* const> streams) {
-    if (busy_.test_and_set()) throw std::logic_error("this engine is computing already: use one engine per thread");
-    try {
-        steps_.clear();
-        std::size_t samples = 0;
-        for (Stream* stream : streams) {
-            check(*stream);
-            const auto same = [stream](const StreamStep& step) { return step.stream == stream; };
-            if (std::ranges::any_of(steps_, same)) throw std::invalid_argument("a stream is given twice");
-            steps_.push_back({stream, stream->next_step(), samples});
-            samples += steps_.back().step.samples;
-        }
-        float* buffer = encoder_.prepare(steps_, samples);
-        for (const StreamStep& step : steps_) step.stream->begin_step(step.step, buffer + step.first_sample);
-    } catch (...) {
-        busy_.clear();
-        throw;
+    steps_.clear();
+    std::size_t samples = 0;
+    for (Stream* stream : streams) {
+        check(*stream);
+        const auto same = [stream](const StreamStep& step) { return step.stream == stream; };
+        if (std::ranges::any_of(steps_, same)) throw std::invalid_argument("a stream is given twice");
+        steps_.push_back({stream, stream->next_step(), samples});
+        samples += steps_.back().step.samples;
     }
+    float* buffer = encoder_.prepare(steps_, samples);
+    for (const StreamStep& step : steps_) step.stream->begin_step(step.step, buffer + step.first_sample);
 }
 
 void Engine::compute() {
@@ -55,7 +55,6 @@ void Engine::compute() {
 void Engine::end() {
     for (const StreamStep& step : steps_) step.stream->end_step();
     steps_.clear();
-    busy_.clear();
 }
 
 }  // namespace onebit

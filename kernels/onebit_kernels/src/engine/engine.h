@@ -1,7 +1,6 @@
 // Advances streams of one model at one precision.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -11,10 +10,12 @@
 
 namespace onebit {
 
+inline constexpr int kMostThreads = 64;
+
 class Engine {
 public:
-    // Throws std::invalid_argument when the model does not hold the precision.
-    Engine(std::shared_ptr<const Model> model, int bits, bool exact);
+    // Throws std::invalid_argument when the model does not hold the precision, or threads are not 1 .. kMostThreads.
+    Engine(std::shared_ptr<const Model> model, int bits, bool exact, int threads = 1);
 
     std::shared_ptr<Stream> open(StreamOptions options) const;
 
@@ -22,8 +23,8 @@ public:
     //   begin     checks, takes the samples of the step out of the streams and makes all memory
     //   compute   the arithmetic; allocates nothing, fails at nothing
     //   end       publishes what `take` returns
-    // Throws std::invalid_argument for a stream that is not ready, given twice or of another model, precision or mode, and
-    // std::logic_error when this engine is computing already.
+    // Throws std::invalid_argument for a stream that is not ready, given twice or of another model, precision or mode.
+    // One step at a time.
     void begin(std::span<Stream* const> streams);
     void compute();
     void end();
@@ -41,7 +42,6 @@ private:
     bool exact_;
     Encoder encoder_;
     std::vector<StreamStep> steps_;
-    std::atomic_flag busy_;
 };
 
 }  // namespace onebit

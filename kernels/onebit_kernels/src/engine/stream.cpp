@@ -148,10 +148,8 @@ void Stream::end_step() {
 }
 
 std::size_t Stream::resident_bytes() const {
-    std::size_t bytes = sizeof(Stream) + bytes_of(samples_) + bytes_of(state_.stem.mel) + bytes_of(state_.stem.hidden) +
-                        bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) + bytes_of(pending_.tokens) + bytes_of(pending_.logits);
-    for (const BlockState& block : state_.blocks) bytes += bytes_of(block.keys_values) + bytes_of(block.scales) + bytes_of(block.convolution);
-    return bytes;
+    return sizeof(Stream) + state_.resident_bytes() + bytes_of(samples_) + bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) +
+           bytes_of(pending_.tokens) + bytes_of(pending_.logits);
 }
 
 }  // namespace onebit

@@ -5,48 +5,55 @@
 
 namespace onebit {
 
-StreamState::StreamState(const Model& model, const CacheOperations& cache, int chunk) : model_(&model), cache_(&cache) {
+StreamState::StreamState(const Model& model, const CacheOperations& cache, int chunk)
+    : mel(static_cast<std::size_t>(kRememberedMelFrames) * model.config.mel_bins), model_(&model), cache_(&cache) {
     const ModelConfig& config = model.config;
-    stem.mel.resize(2 * static_cast<std::size_t>(config.mel_bins));
-    stem.hidden.resize(config.d_model);
     if (chunk == kSegmentChunk) return;
-    blocks.resize(config.blocks);
+    blocks_.resize(config.blocks);
     for (int i = 0; i < config.blocks; ++i) {
+        Block& block = blocks_[i];
         const int stem_frames = chunk * kStemFramesPerUnit;
-        blocks[i].capacity = i < config.average_after ? stem_frames : stem_frames / kAverage;
-        blocks[i].keys_values.resize(config.left_chunks * block_bytes(blocks[i]));
-        if (cache.has_scales) blocks[i].scales.resize(static_cast<std::size_t>(config.left_chunks) * 2 * config.heads);
-        blocks[i].convolution.resize((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
+        block.capacity = i < config.average_after ? stem_frames : stem_frames / kAverage;
+        block.keys_values.resize(config.left_chunks * block_bytes(block));
+        if (cache.has_scales) block.scales.resize(static_cast<std::size_t>(config.left_chunks) * 2 * config.heads);
+        block.convolution.resize((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
     }
 }
 
 void StreamState::reset() {
-    std::ranges::fill(stem.mel, 0.0f);
-    std::ranges::fill(stem.hidden, 0.0f);
-    for (BlockState& block : blocks) std::ranges::fill(block.convolution, std::byte{0});
+    std::ranges::fill(mel, 0.0f);
     search = CtcSearch();
     stem_frames = 0;
     chunks = 0;
 }
 
-std::size_t StreamState::block_bytes(const BlockState& block) const {
+std::size_t StreamState::block_bytes(const Block& block) const {
     return 2 * static_cast<std::size_t>(block.capacity) * model_->config.d_model * cache_->element_bytes;
 }
 
-KeyBlock StreamState::key_block(BlockState& block, int age) {
+KeyBlock StreamState::place(Block& block, int chunk) {
     const ModelConfig& config = model_->config;
-    const int place = (chunks - age) % config.left_chunks;
+    const int index = chunk % config.left_chunks;
     const std::size_t bytes = block_bytes(block);
-    std::byte* keys = block.keys_values.data() + place * bytes;
-    float* scales = cache_->has_scales ? block.scales.data() + static_cast<std::ptrdiff_t>(place) * 2 * config.heads : nullptr;
+    std::byte* keys = block.keys_values.data() + index * bytes;
+    float* scales = cache_->has_scales ? block.scales.data() + static_cast<std::ptrdiff_t>(index) * 2 * config.heads : nullptr;
     return {keys,           keys + bytes / 2, scales, block.capacity,
             block.capacity, static_cast<std::ptrdiff_t>(block.capacity) * config.head_dim()};
 }
 
-void StreamState::keep(BlockState& block, const KeyBlock& current) {
-    const KeyBlock place = key_block(block, 0);
-    std::memcpy(place.keys, current.keys, block_bytes(block));
-    if (cache_->has_scales) std::copy_n(current.scales, 2 * model_->config.heads, place.scales);
+KeyBlock StreamState::key_block(int block, int age) { return place(blocks_[block], chunks - age); }
+
+void StreamState::keep(int block, const KeyBlock& current) {
+    const KeyBlock kept = place(blocks_[block], chunks);
+    std::memcpy(kept.keys, current.keys, block_bytes(blocks_[block]));
+    if (cache_->has_scales) std::copy_n(current.scales, 2 * model_->config.heads, kept.scales);
+}
+
+std::size_t StreamState::resident_bytes() const {
+    std::size_t bytes = mel.capacity() * sizeof(float);
+    for (const Block& block : blocks_)
+        bytes += block.keys_values.capacity() + block.scales.capacity() * sizeof(float) + block.convolution.capacity();
+    return bytes;
 }
 
 }  // namespace onebit

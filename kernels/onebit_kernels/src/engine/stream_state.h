@@ -15,45 +15,49 @@ inline constexpr int kAverage = 2;            // stem frames in an output frame
 inline constexpr int kMelFramesPerStemFrame = 2;
 inline constexpr int kStemFrameSamples = kMelFramesPerStemFrame * kHopSamples;
 inline constexpr int kOutputFrameSamples = kAverage * kStemFrameSamples;
-
-// The stem sees two convolutions of three frames: it keeps the last two mel frames and the last frame between them.
-struct StemState {
-    std::vector<float> mel;     // (2, mel_bins)
-    std::vector<float> hidden;  // (d_model), after the first convolution
-};
-
-// One block: keys and values of the last `left_chunks` chunks, and the last inputs of the depthwise convolution.
-struct BlockState {
-    int capacity = 0;                     // frames of a chunk at this block's frame rate
-    std::vector<std::byte> keys_values;   // (left_chunks, keys | values), head_stride = capacity * head_dim
-    std::vector<float> scales;            // (left_chunks, 2, heads), if the cache has scales
-    std::vector<std::byte> convolution;   // (taps - 1, d_model)
-};
+inline constexpr int kRememberedMelFrames = 3;  // the stem is two convolutions of three frames (encoder_stem.cpp)
 
 class StreamState {
 public:
-    // A segment needs no blocks: everything that its attention sees is there at once.
+    // A segment remembers nothing of its blocks: everything that its attention sees is there at once.
     StreamState(const Model& model, const CacheOperations& cache, int chunk);
 
     void reset();
 
-    // What the stream remembers of the chunk `age` chunks ago, 1 <= age <= min(chunks, left_chunks); age 0 is the place of
-    // the current one, which is that of the oldest.
-    KeyBlock key_block(BlockState& block, int age);
-    // Keeps the current chunk's block, which lies like one of these.
-    void keep(BlockState& block, const KeyBlock& current);
+    // Chunks whose keys, values and convolution inputs are remembered, the newest first; there are left_chunks places.
+    int remembered_chunks() const { return blocks_.empty() ? 0 : chunks; }
 
-    StemState stem;
-    std::vector<BlockState> blocks;
+    // Keys and values of the chunk `age` chunks ago, 1 <= age <= min(remembered_chunks, left_chunks), all of its frames.
+    KeyBlock key_block(int block, int age);
+
+    // The current chunk's block takes the place of the oldest one, which no later chunk sees.
+    void keep(int block, const KeyBlock& current);
+
+    // The last inputs of the depthwise convolution, (taps - 1, d_model) elements of the cache.
+    const std::byte* convolution(int block) const { return blocks_[block].convolution.data(); }
+    std::byte* convolution(int block) { return blocks_[block].convolution.data(); }
+
+    std::size_t resident_bytes() const;
+
+    std::vector<float> mel;  // (3, mel_bins) the last frames
     CtcSearch search;
     int stem_frames = 0;  // computed since the start of the segment
     int chunks = 0;
 
 private:
-    std::size_t block_bytes(const BlockState& block) const;  // of keys and values
+    struct Block {
+        int capacity = 0;                    // frames of a chunk at this block's frame rate
+        std::vector<std::byte> keys_values;  // (left_chunks, keys | values), head_stride = capacity * head_dim
+        std::vector<float> scales;           // (left_chunks, 2, heads), if the cache has scales
+        std::vector<std::byte> convolution;
+    };
+
+    KeyBlock place(Block& block, int chunk);
+    std::size_t block_bytes(const Block& block) const;  // of keys and values of one chunk
 
     const Model* model_;
     const CacheOperations* cache_;
+    std::vector<Block> blocks_;
 };
 
 }  // namespace onebit

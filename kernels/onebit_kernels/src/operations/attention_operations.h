@@ -127,8 +127,8 @@ ONEBIT_INLINE void mix(const AttentionCall& call, int head, int first_row, int r
 
 // One head, up to kTileRows queries from first_row on; absent rows are computed as zeros, so that every row takes the same path.
 template <class Element>
-ONEBIT_INLINE void attend_tile(const AttentionCall& call, int head, int first_row, int rows, int padded_keys) {
-    const int head_dim = call.shape.head_dim;
+ONEBIT_INLINE void attend_tile(const AttentionCall& call, int first_row, int rows, int padded_keys) {
+    const int head = call.head, head_dim = call.shape.head_dim;
     float* queries = call.scratch;
     float* scores = call.scratch + kTileRows * head_dim;
     for (int r = 0; r < kTileRows; ++r) {
@@ -160,11 +160,9 @@ ONEBIT_INLINE int padded_keys_of(const AttentionCall& call) {
 template <class Element>
 void attend(const AttentionCall& call) {
     const int padded_keys = padded_keys_of(call);
-    for (int head = 0; head < call.shape.heads; ++head) {
-        for (int row = 0; row < call.rows; row += kTileRows) {
-            const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
-            attend_tile<Element>(call, head, row, rows, padded_keys);
-        }
+    for (int row = 0; row < call.rows; row += kTileRows) {
+        const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
+        attend_tile<Element>(call, row, rows, padded_keys);
     }
 }
 

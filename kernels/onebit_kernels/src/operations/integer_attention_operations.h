@@ -196,8 +196,8 @@ ONEBIT_INLINE void integer_mix(const AttentionCall& call, int head, int first_ro
     }
 }
 
-ONEBIT_INLINE void attend_integer_tile(const AttentionCall& call, int head, int first_row, int rows, int padded_keys) {
-    const int head_dim = call.shape.head_dim;
+ONEBIT_INLINE void attend_integer_tile(const AttentionCall& call, int first_row, int rows, int padded_keys) {
+    const int head = call.head, head_dim = call.shape.head_dim;
     IntegerTile tile;
     tile.padded_keys = padded_keys;
     tile.scores = call.scratch;
@@ -219,11 +219,9 @@ ONEBIT_INLINE void attend_integer_tile(const AttentionCall& call, int head, int 
 
 void attend_integers(const AttentionCall& call) {
     const int padded_keys = padded_keys_of(call);
-    for (int head = 0; head < call.shape.heads; ++head) {
-        for (int row = 0; row < call.rows; row += kTileRows) {
-            const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
-            attend_integer_tile(call, head, row, rows, padded_keys);
-        }
+    for (int row = 0; row < call.rows; row += kTileRows) {
+        const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
+        attend_integer_tile(call, row, rows, padded_keys);
     }
 }
 

@@ -32,7 +32,7 @@ struct HeadShape {
     int dim() const { return heads * head_dim; }
 };
 
-// out[r, h, :] = sum over t of softmax over t of (queries[r, h, :] . key[t, h, :]) * scale, times value[t, h, :]
+// One head, h = head: out[r, h, :] = sum over t of softmax over t of (queries[r, h, :] . key[t, h, :]) * scale, times value[t, h, :]
 // `out` may be `queries` when the stride is heads * head_dim.
 struct AttentionCall {
     const float* queries;  // row r at queries + r * stride
@@ -40,6 +40,7 @@ struct AttentionCall {
     int rows;
     float scale;
     HeadShape shape;
+    int head;
     const KeyBlock* blocks;
     int block_count;
     float* out;      // (rows, heads * head_dim)
