@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ BITS = 4
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return Recognizer.load(os.environ.get("ONEBIT_TEST_MODEL"))
+    return Recognizer.load()
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def clip(clips: list[Clip]) -> Clip:
 
 @pytest.fixture(scope="session")
 def model_file() -> Path:
-    return Path(os.environ.get("ONEBIT_TEST_MODEL", SHIPPED_MODEL))
+    return SHIPPED_MODEL
 
 
 @pytest.fixture(scope="session")

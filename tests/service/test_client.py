@@ -46,7 +46,7 @@ def test_stream_command(server: Any, clip: Any, tmp_path: Path, source: str) -> 
     audio = tmp_path / "speech.flac"
     audio.write_bytes(clip.encoded(format="FLAC"))
     name = str(audio) if source == "file" else "-"
-    command = [sys.executable, "-m", "onebit_service", "stream", name, "--url", server.stream_url, "--bits", "2"]
+    command = [sys.executable, "-m", "onebit_service", "stream", name, "--url", server.stream_url]
     with audio.open("rb") as data:
         done = subprocess.run(command, stdin=data, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

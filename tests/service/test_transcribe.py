@@ -24,7 +24,7 @@ def expected(recognizer: Any, clip: Any) -> str:
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_a_file_at_each_precision(client: httpx.Client, clip: Any, recognizer: Any, bits: int) -> None:
     answer = client.post("/transcribe", params={"bits": bits}, files={"file": clip.encoded(subtype="FLOAT")}).json()
-    heard = [segment.text for segment in recognizer.transcribe(clip.samples, bits)]
+    heard = [segment.text for segment in recognizer.transcribe(clip.samples, bits) if segment.words]
     assert set(answer) == {"text", "bits", "duration_seconds", "processing_seconds", "segments", "warnings"}
     assert answer["text"] == " ".join(heard)
     assert answer["bits"] == bits

@@ -51,7 +51,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    model = os.environ.get("ONEBIT_TEST_MODEL", str(SHIPPED_MODEL))
+    model = str(SHIPPED_MODEL)
     command = [sys.executable, "-m", "onebit_service", "serve", "--port", str(port), "--model", model]
     log = tmp_path / "log"
     environment = os.environ | {"ONEBIT_REFERENCE_INTERVAL_SECONDS": "0"}

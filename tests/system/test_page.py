@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -27,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "onebit_service", "serve", "--port", str(port)]
-    model = os.environ.get("ONEBIT_TEST_MODEL", str(SHIPPED_MODEL))
+    model = str(SHIPPED_MODEL)
     with subprocess.Popen([*command, "--model", model], stderr=subprocess.DEVNULL) as server:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):
@@ -91,7 +90,7 @@ def use_file(page: Any, speech: Path) -> None:
     page.choose_file("#file", speech)
     page.wait("document.getElementById('status').textContent === 'Done.'")
     samples, _ = soundfile.read(speech, dtype="float32")
-    recognizer = Recognizer.load(os.environ.get("ONEBIT_TEST_MODEL"))
+    recognizer = Recognizer.load()
     expected = " ".join(segment.text for segment in recognizer.transcribe(samples, 2))
     assert page.run(FINALS) == expected
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -25,7 +24,7 @@ def test_tls(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     files = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
-    model = os.environ.get("ONEBIT_TEST_MODEL", str(SHIPPED_MODEL))
+    model = str(SHIPPED_MODEL)
     command = [sys.executable, "-m", "onebit_service", "serve", "--port", str(port), "--model", model, *files]
     trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
