@@ -51,6 +51,16 @@ class PackedMatrix:
     def multiply_repeatedly(self, x: FloatArray, bits: int, exact: bool, repeats: int) -> None:
         """The same product many times, for benchmarks."""
 
+def attention(
+    queries: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    heads: int,
+    exact: bool = False,
+    isa: str = "",
+) -> FloatArray:
+    """Softmax attention as the engine computes it, for tests: (rows, dim), (frames, dim) twice -> (rows, dim)."""
+
 class Model:
     """Weights in the layout of the kernels; immutable, shareable between engines and threads.
 

@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "../engine/buffer.h"
@@ -56,12 +57,75 @@ nb::object elementary(const std::string& name, const Samples& array, const std::
     return matrix_array(std::move(y), 1);
 }
 
+// Rows of one head or of several, (rows, heads * head_dim).
+struct Matrix {
+    explicit Matrix(const Samples& array) {
+        if (array.ndim() != 2 || array.dtype() != nb::dtype<float>() || array.stride(1) != 1 ||
+            array.stride(0) != static_cast<std::int64_t>(array.shape(1)))
+            throw nb::type_error("a matrix must be a contiguous 2-D float32 array");
+        data = static_cast<const float*>(array.data());
+        rows = static_cast<int>(array.shape(0));
+        columns = static_cast<int>(array.shape(1));
+    }
+
+    const float* data;
+    int rows;
+    int columns;
+};
+
+// Key blocks of up to `capacity` frames each, as the encoder cuts a segment.
+class KeyBlocks {
+public:
+    KeyBlocks(const CacheOperations& cache, const Matrix& keys, const Matrix& values, HeadShape shape, int capacity) {
+        const int count = (keys.rows + capacity - 1) / capacity;
+        const std::size_t bytes = static_cast<std::size_t>(capacity) * shape.dim() * cache.element_bytes;
+        memory_.ensure(2 * count * bytes);
+        scales_.ensure(static_cast<std::size_t>(count) * 2 * shape.heads);
+        for (int b = 0; b < count; ++b) {
+            std::byte* place = memory_.data() + 2 * b * bytes;
+            const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(b) * capacity;
+            const int frames = std::min(capacity, keys.rows - b * capacity);
+            blocks.push_back({place, place + bytes, scales_.data() + static_cast<std::ptrdiff_t>(b) * 2 * shape.heads, frames,
+                              capacity, static_cast<std::ptrdiff_t>(capacity) * shape.head_dim});
+            cache.pack(keys.data + first * shape.dim(), values.data + first * shape.dim(), shape.dim(), shape, blocks.back());
+        }
+    }
+
+    std::vector<KeyBlock> blocks;
+
+private:
+    Buffer<std::byte> memory_;
+    Buffer<float> scales_;
+};
+
+nb::object attention(const Samples& queries_array, const Samples& keys_array, const Samples& values_array, int heads, bool exact,
+                     const std::string& isa) {
+    constexpr int kCapacity = 48;
+    const Matrix queries(queries_array), keys(keys_array), values(values_array);
+    const HeadShape shape{heads, queries.columns / std::max(heads, 1)};
+    if (heads < 1 || shape.head_dim % 16 || shape.head_dim > 128 || keys.rows < 1 || values.rows != keys.rows ||
+        shape.dim() != queries.columns || keys.columns != shape.dim() || values.columns != shape.dim())
+        throw std::invalid_argument("shapes must be (rows, dim), (frames, dim), (frames, dim) with heads of a multiple of 16");
+    const Operations& operations = operations_of(isa);
+    const CacheOperations& cache = exact ? operations.exact_cache : operations.fast_cache;
+    const KeyBlocks packed(cache, keys, values, shape, kCapacity);
+    Buffer<float> scratch;
+    scratch.ensure(attention_scratch(shape.head_dim, static_cast<int>(packed.blocks.size()) * kCapacity));
+    std::vector<float> out(static_cast<std::size_t>(queries.rows) * shape.dim());
+    for (int head = 0; head < heads; ++head)
+        cache.attend({queries.data, shape.dim(), queries.rows, 1.0f / std::sqrt(static_cast<float>(shape.head_dim)), shape, head,
+                      packed.blocks.data(), static_cast<int>(packed.blocks.size()), out.data(), scratch.data()});
+    return matrix_array(std::move(out), static_cast<std::size_t>(shape.dim()));
+}
+
 }  // namespace
 
 void bind_operations(nb::module_& module) {
     module.def("isa_names", &gemm::isa_names);
     module.def("log_mel", &log_mel, nb::arg("samples"), nb::arg("isa") = "");
     module.def("elementary", &elementary, nb::arg("name"), nb::arg("x"), nb::arg("isa") = "");
+    module.def("attention", &attention, nb::arg("queries"), nb::arg("keys"), nb::arg("values"), nb::arg("heads"),
+               nb::arg("exact") = false, nb::arg("isa") = "");
 }
 
 }  // namespace onebit
