@@ -1,5 +1,7 @@
 """Bad input is a clear error, never a crash."""
 
+import gc
+
 import numpy as np
 import pytest
 from random_model import SMALL, Tensors, speech_like
@@ -110,6 +112,43 @@ def test_streams_that_cannot_be_stepped(small_model: Model) -> None:
         engine.step([stream, stream])
     engine.step([stream])
     assert stream.take().frames == 16
+
+
+@pytest.mark.parametrize("streams", [[None], [1], 5, None])
+def test_things_that_are_no_streams(small_model: Model, streams: object) -> None:
+    with pytest.raises(TypeError):
+        Engine(small_model, 1).step(streams)
+
+
+def test_no_model() -> None:
+    with pytest.raises(TypeError):
+        Engine(None, 1)
+
+
+def test_a_tensor_that_is_no_array(small_tensors: Tensors) -> None:
+    with pytest.raises(TypeError, match=r"head\.bias is not a numpy array"):
+        Model(SMALL, small_tensors | {"head.bias": 3}, (1,))
+
+
+def test_a_tensor_in_another_order(small_tensors: Tensors) -> None:
+    """Not C-contiguous: copied, not misread."""
+    other = small_tensors | {"head.int8": np.asfortranarray(small_tensors["head.int8"])}
+    streams = [Engine(Model(SMALL, tensors, (1,)), 1) for tensors in (small_tensors, other)]
+    logits = []
+    for engine in streams:
+        stream = engine.open(0, keep_logits=True)
+        stream.feed(speech_like(1))
+        stream.finish()
+        engine.step([stream])
+        logits.append(stream.take().logits)
+    np.testing.assert_array_equal(*logits)
+
+
+def test_a_stream_outlives_its_engine_and_model(small_tensors: Tensors) -> None:
+    stream = Engine(Model(SMALL, small_tensors, (1,)), 1).open(8)
+    gc.collect()
+    stream.feed(speech_like(1))
+    assert stream.ready
 
 
 def test_an_empty_step_is_nothing(small_model: Model) -> None:

@@ -44,6 +44,7 @@ public:
 private:
     void hold(const nb::sequence& streams) {
         for (const nb::handle item : streams) {
+            if (!nb::isinstance<Stream>(item)) throw nb::type_error("streams must be a sequence of Stream");
             pointers_.push_back(nb::cast<Stream*>(item));
             held_.push_back(nb::borrow(item));
         }
