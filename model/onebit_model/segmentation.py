@@ -1,6 +1,6 @@
 """Cuts audio of any length into segments that the network takes whole.
 
-A segment ends in the first pause after 10 s. Where nobody pauses it ends after 30 s at the latest, in the quietest
+A segment ends in the first pause after 5 s. Where nobody pauses it ends after 30 s at the latest, in the quietest
 200 ms of the last 5 s. The network hears sentences in training, and it shows: segments of 30 s cost more errors.
 """
 
@@ -20,7 +20,7 @@ MAXIMUM_SEGMENT_SAMPLES = MAXIMUM_SEGMENT_SECONDS * SAMPLE_RATE
 CUT_REGION_SAMPLES = 5 * SAMPLE_RATE
 QUIET_WINDOW_SAMPLES = SAMPLE_RATE // 5
 STEP_SAMPLES = SAMPLE_RATE // 100
-COMFORTABLE_SAMPLES = 10 * SAMPLE_RATE
+COMFORTABLE_SAMPLES = 5 * SAMPLE_RATE
 # A pause: this many steps of 10 ms that are this much weaker than the loudest 200 ms of the segment.
 PAUSE_STEPS = 30
 PAUSE_RATIO = 1e-3
