@@ -221,10 +221,19 @@ async def test_wrong_subprotocol(server: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def strict(start_server: Any) -> Iterator[Any]:
+def strict_server(start_server: Any) -> Iterator[Any]:
     settings = {"api_keys": "secret", "allowed_origins": "https://good.example", "idle_seconds": 1, "max_streams": 2}
     with start_server(**settings, buffer_seconds=20, max_stream_seconds=3) as running:
         yield running
+
+
+@pytest.fixture
+def strict(strict_server: Any) -> Any:
+    """The server once the streams of the test before have given their places back."""
+    end = time.monotonic() + 10
+    while strict_server.gauge("asr_streams_active") and time.monotonic() < end:
+        time.sleep(0.05)
+    return strict_server
 
 
 KEY = {"additional_headers": {"authorization": "Bearer secret"}}
