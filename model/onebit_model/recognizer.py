@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onebit_kernels import Engine, Model, Stream
 from onebit_model.assets import model_path
 from onebit_model.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
-from onebit_model.packed import PackedModel, read_packed
+from onebit_model.packed import PackedModel, read_packed, select_precisions
 from onebit_model.segmentation import AudioSegment, Segmenter
 
 Samples = npt.NDArray[np.float32]
@@ -48,7 +48,7 @@ class Recognizer:
         self.file_bytes = packed.file_bytes
         self.bits = packed.bits
         self.file_bytes_by_bits = {bits: packed.bytes_for(bits) for bits in packed.bits}
-        self._require = packed.require
+        self._packed = packed
         tensors = {name: np.asarray(tensor) for name, tensor in packed.tensors.items()}
         self.model = Model(packed.config.to_dict(), tensors, list(packed.bits), isa)
 
@@ -57,13 +57,18 @@ class Recognizer:
         """The chosen or the shipped file; raises ModelFileError."""
         return Recognizer(read_packed(model_path(path)), isa)
 
+    def resident_bytes(self, bits: int) -> int:
+        """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
+        tensors = select_precisions(self._packed.tensors, self._packed.config, (self.require(bits),))
+        return Model(self._packed.config.to_dict(), tensors, [bits], self.model.isa).resident_bytes
+
     @property
     def vocabulary(self) -> tuple[str, ...]:
         return self.description.vocabulary
 
     def require(self, bits: int) -> int:
         """`bits`, or UnsupportedBitsError."""
-        return self._require(bits)
+        return self._packed.require(bits)
 
     def engine(self, bits: int, exact: bool = False) -> Engine:
         return Engine(self.model, self.require(bits), exact)

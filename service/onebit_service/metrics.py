@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 NO_BITS = "none"
+Labels = tuple[str, ...]
 REQUEST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 QUEUE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 INFERENCE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -19,82 +22,71 @@ class Metrics:
     """One registry per application, so that two applications in one process do not share figures."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        self.request_duration = Histogram(
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._add_work()
+        self._add_streams_and_queue()
+        self._add_model()
+
+    def _add_work(self) -> None:
+        self.request_duration = self._histogram(
             "asr_request_duration_seconds",
             "Time from the first byte of a request to the last of its answer.",
             ("endpoint", "bits", "status"),
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
+            REQUEST_BUCKETS,
         )
-        self.queue_wait = Histogram(
-            "asr_queue_wait_seconds",
-            "Time that ready work waited for an engine.",
-            ("kind",),
-            buckets=QUEUE_BUCKETS,
-            registry=registry,
+        self.queue_wait = self._histogram(
+            "asr_queue_wait_seconds", "Time that ready work waited for an engine.", ("kind",), QUEUE_BUCKETS
         )
-        self.inference_duration = Histogram(
-            "asr_inference_duration_seconds",
-            "Time of one engine step, whatever it held.",
-            ("bits",),
-            buckets=INFERENCE_BUCKETS,
-            registry=registry,
+        self.inference_duration = self._histogram(
+            "asr_inference_duration_seconds", "Time of one engine step.", ("bits",), INFERENCE_BUCKETS
         )
-        self.real_time_factor = Histogram(
-            "asr_real_time_factor",
-            "Computing time per second of audio, one value per request.",
-            ("bits",),
-            buckets=RTF_BUCKETS,
-            registry=registry,
+        self.real_time_factor = self._histogram(
+            "asr_real_time_factor", "Computing time per second of audio, once per request.", ("bits",), RTF_BUCKETS
         )
-        self.audio_seconds = Counter(
-            "asr_audio_seconds_total", "Audio transcribed.", ("bits", "kind"), registry=registry
+        self.audio_seconds = self._counter("asr_audio_seconds_total", "Audio transcribed.", ("bits", "kind"))
+        self.processing_seconds = self._counter(
+            "asr_processing_seconds_total", "Computing time spent on it.", ("bits", "kind")
         )
-        self.processing_seconds = Counter(
-            "asr_processing_seconds_total", "Computing time spent on it.", ("bits", "kind"), registry=registry
-        )
-        self.first_partial = Histogram(
+
+    def _add_streams_and_queue(self) -> None:
+        self.first_partial = self._histogram(
             "asr_stream_first_partial_seconds",
             "From the arrival of a stream's first audio to its first partial.",
             ("bits",),
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
+            LATENCY_BUCKETS,
         )
-        self.finalization = Histogram(
-            "asr_stream_finalization_seconds",
-            "From `stop` or `finalize` to its final.",
-            ("bits",),
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
+        self.finalization = self._histogram(
+            "asr_stream_finalization_seconds", "From `stop` or `finalize` to its final.", ("bits",), LATENCY_BUCKETS
         )
-        self.streams_active = Gauge("asr_streams_active", "Streams open now.", registry=registry)
-        self.streams_max = Gauge("asr_streams_max", "Streams that may be open at once.", registry=registry)
-        self.queue_depth = Gauge("asr_queue_depth", "Files being received or computed now.", registry=registry)
-        self.queue_max = Gauge("asr_queue_max", "Files that may be received or computed at once.", registry=registry)
-        self.rejected = Counter(
-            "asr_requests_rejected_total", "Requests and streams refused.", ("reason",), registry=registry
+        self.streams_active = self._gauge("asr_streams_active", "Streams open now.")
+        self.streams_max = self._gauge("asr_streams_max", "Streams that may be open at once.")
+        self.queue_depth = self._gauge("asr_queue_depth", "Files being received or computed now.")
+        self.queue_max = self._gauge("asr_queue_max", "Files that may be received or computed at once.")
+        self.rejected = self._counter("asr_requests_rejected_total", "Requests and streams refused.", ("reason",))
+
+    def _add_model(self) -> None:
+        self.model_bytes = self._gauge("asr_model_bytes", "Size of a file with this precision alone.", ("bits",))
+        self.model_resident_bytes = self._gauge(
+            "asr_model_resident_bytes", "Memory that the weights of this precision alone take.", ("bits",)
         )
-        self.model_bytes = Gauge(
-            "asr_model_bytes", "Size of a file with this precision alone.", ("bits",), registry=registry
+        self.wer = self._gauge("asr_wer_ratio", "Word error rate on a reference set.", ("bits", "dataset"))
+        self.wer_words = self._gauge("asr_wer_words", "Reference words behind asr_wer_ratio.", ("bits", "dataset"))
+        self.reference_last_run = self._gauge(
+            "asr_reference_last_run_timestamp_seconds", "When a reference set was last scored.", ("dataset",)
         )
-        self.model_resident_bytes = Gauge(
-            "asr_model_resident_bytes", "Memory that this precision's weights take.", ("bits",), registry=registry
-        )
-        self.wer = Gauge("asr_wer_ratio", "Word error rate on a reference set.", ("bits", "dataset"), registry=registry)
-        self.wer_words = Gauge(
-            "asr_wer_words", "Reference words behind asr_wer_ratio.", ("bits", "dataset"), registry=registry
-        )
-        self.reference_last_run = Gauge(
-            "asr_reference_last_run_timestamp_seconds",
-            "When a reference set was last scored.",
-            ("dataset",),
-            registry=registry,
-        )
-        self.build_info = Info("asr_build", "What is running.", registry=registry)
+        self.build_info = Info("asr_build", "What is running.", registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, labels: Labels, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
+
+    def _counter(self, name: str, meaning: str, labels: Labels) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, labels: Labels = ()) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -73,8 +73,8 @@ class Service:
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
             scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)
             scheduler.start()
-            self._describe(recognizer)
             self._scheduler = scheduler
+            self._describe(recognizer)
             self._scorer = ReferenceScorer(scheduler, self.settings, self.metrics)
             self._scorer.start()
             log.info("model_loaded", path=str(self.packed.path), bits=self.packed.bits, isa=recognizer.model.isa)
@@ -85,6 +85,6 @@ class Service:
     def _describe(self, recognizer: Recognizer) -> None:
         for bits in recognizer.bits:
             self.metrics.model_bytes.labels(str(bits)).set(recognizer.file_bytes_by_bits[bits])
-            self.metrics.model_resident_bytes.labels(str(bits)).set(recognizer.model.resident_bytes)
+            self.metrics.model_resident_bytes.labels(str(bits)).set(recognizer.resident_bytes(bits))
         model = self.packed.description.checkpoint_sha256[:12]
         self.metrics.build_info.info({"version": version("onebit"), "isa": recognizer.model.isa, "model": model})
