@@ -33,7 +33,7 @@ def test_streams_in_real_time(tmp_path: Path) -> None:
     reports = tmp_path / "reports.json"
     done = run(
         *(sys.executable, "-m", "loadtests.streams", "--streams", "4", "--seconds", "3", "--clip-seconds", "2"),
-        *("--bits", "2", "--packet-ms", "20", "--bound-ms", "5000", "--json", str(reports)),
+        *("--bits", "4", "--packet-ms", "20", "--bound-ms", "5000", "--json", str(reports)),
     )
     assert done.returncode == 0, done.stderr
     (report,) = json.loads(reports.read_text())
