@@ -24,10 +24,7 @@ public:
         if (threads_.empty()) {
             for (int task = 0; task < tasks; ++task) work(task, 0);
         } else {
-            const auto call = [](const void* context, int task, int worker) {
-                (*static_cast<const Work*>(context))(task, worker);
-            };
-            share({call, &work, tasks});
+            share({[](const void* context, int task, int worker) { (*static_cast<const Work*>(context))(task, worker); }, &work, tasks});
         }
     }
 
