@@ -4,8 +4,9 @@
     python -m loadtests.streams --bits 4 --packet-ms 20 --streams 40 --seconds 60
 
 A final text is late by the time from `stop` to the `final` that answers it (to `done` where nothing was left to say).
-Only streams that stop while all others speak are measured, not those of the first seconds and of the last. The server
-and this client share the machine unless --server-cpus says otherwise; what the client itself takes is reported.
+Only streams that stop while all others speak are measured, not those of the first seconds and of the last; that part
+of a run goes on until each place had a stop of its own. The server and this client share the machine unless
+--server-cpus says otherwise; what the client itself takes is reported.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from loadtests.server import Figures, Server, cpu_list, server_under_test
 from loadtests.speech import BYTES_PER_SECOND, pcm_clips
 from loadtests.wire import Message, Wire, audio_frames, connect, text_frame
 
+SEED = 20250521
 CLIPS = 20
 STOP = text_frame(type="stop")
 ANSWER_SECONDS = 30.0
@@ -56,10 +58,32 @@ class Tally:
 
     final_seconds: list[float] = field(default_factory=list)
     late_sends: list[float] = field(default_factory=list)
+    unmeasured: int = 0
     finished: int = 0
     lost: int = 0
     refused: int = 0
     audio_seconds: float = 0.0
+
+
+class Window:
+    """The part of a run whose stops are measured, while everybody speaks. It goes on until each place was measured
+    once, at most for a clip and its answer, and not once a loss or refusal has settled the verdict.
+    """
+
+    def __init__(self, load: Load, tally: Tally, begin: float) -> None:
+        self._begin = begin
+        self._end = begin + load.seconds
+        self._tally = tally
+        tally.unmeasured = load.streams
+
+    @property
+    def is_over(self) -> bool:
+        is_settled = not self._tally.unmeasured or self._tally.lost > 0 or self._tally.refused > 0
+        return is_settled and time.perf_counter() > self._end
+
+    @property
+    def is_open(self) -> bool:
+        return time.perf_counter() >= self._begin and not self.is_over
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,7 @@ class Report:
     chunk: int
     packet_ms: float
     streams: int
+    measured: int
     finished: int
     lost: int
     refused: int
@@ -84,10 +109,12 @@ class Report:
 
     def line(self) -> str:
         verdict = "within the bound" if self.within_bound else "NOT within the bound"
+        if not self.measured:
+            verdict = "NOTHING MEASURED"
         return (
             f"{self.streams:4d} streams, {self.bits} bit, chunk {self.chunk}, packets of {self.packet_ms:g} ms: "
             f"final p50 {self.final_p50_ms:.0f} p95 {self.final_p95_ms:.0f} p99 {self.final_p99_ms:.0f} ms, {verdict}; "
-            f"{self.finished} finished, {self.lost} lost, {self.refused} refused; "
+            f"{self.measured} measured, {self.finished} finished, {self.lost} lost, {self.refused} refused; "
             f"server {self.server_cpu_seconds_per_stream_second:.5f} CPU s per stream s, "
             f"{self.server_cores:.2f} cores, {self.streams_per_core:.0f} streams per core used, "
             f"{self.server_resident_mb:.0f} MB; "
@@ -98,34 +125,36 @@ class Report:
 class Talker:
     """One place in the load: speaks a clip in real time, stops, waits for the final text, and starts again."""
 
-    def __init__(
-        self, server: Server, load: Load, clips: list[list[bytes]], tally: Tally, window: tuple[float, float]
-    ) -> None:
+    def __init__(self, server: Server, load: Load, clips: list[list[bytes]], tally: Tally, window: Window) -> None:
         self._server = server
         self._load = load
-        self._clips = itertools.cycle(random.sample(clips, len(clips)))
+        self._clips = itertools.cycle(clips)
         self._tally = tally
         self._window = window
         self._stopped_at = 0.0
+        self._stop_counts = False
+        self._was_measured = False
         self._answered = False
         self._refused = False
 
-    async def talk(self, clock: Clock) -> None:
-        """Begins at some moment before the window, as callers do: else all chunks would be complete at once."""
-        await asyncio.sleep(random.uniform(0, max(0.0, self._window[0] - time.perf_counter())))
-        while time.perf_counter() < self._window[1]:
+    async def talk(self, clock: Clock, begin_seconds: float) -> None:
+        """Begins at a moment of its own before the window, as callers do: else all chunks would be complete at once."""
+        await asyncio.sleep(begin_seconds)
+        while not self._window.is_over:
             await self._once(clock, next(self._clips))
 
     async def _once(self, clock: Clock, frames: list[bytes]) -> None:
         self._stopped_at, self._answered, self._refused = 0.0, False, False
         try:
-            wire = await connect(self._server.address, self._heard)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                wire = await connect(self._server.address, self._heard)
         except OSError:
             self._tally.lost += 1
             await asyncio.sleep(1)
             return
         wire.send(text_frame(type="start", bits=self._load.bits, chunk=self._load.chunk))
         await clock.send_paced(wire, frames)
+        self._stop_counts = self._window.is_open
         self._stopped_at = time.perf_counter()
         wire.send(STOP)
         try:
@@ -138,8 +167,10 @@ class Talker:
     def _heard(self, message: Message, moment: float) -> None:
         if message["type"] in ("final", "done") and self._stopped_at and not self._answered:
             self._answered = True
-            if self._window[0] <= self._stopped_at <= self._window[1]:
+            if self._stop_counts:
                 self._tally.final_seconds.append(moment - self._stopped_at)
+                self._tally.unmeasured -= not self._was_measured
+                self._was_measured = True
         elif message["type"] == "error":
             self._refused = message["code"] in ("overloaded", "rate_limited", "draining", "loading")
 
@@ -200,8 +231,10 @@ async def run_load(server: Server, load: Load) -> Report:
     clock = Clock(load.packet_seconds, tally.late_sends)
     ticking = asyncio.create_task(clock.run())
     before, client_before, begin = server.figures(), sum(os.times()[:2]), time.perf_counter()
-    window = (begin + load.clip_seconds, begin + load.clip_seconds + load.seconds)
-    talkers = [asyncio.create_task(Talker(server, load, clips, tally, window).talk(clock)) for _ in range(load.streams)]
+    window = Window(load, tally, begin + load.clip_seconds)
+    chance = random.Random(SEED)
+    talks = (Talker(server, load, chance.sample(clips, len(clips)), tally, window).talk for _ in range(load.streams))
+    talkers = [asyncio.create_task(talk(clock, chance.uniform(0, load.clip_seconds))) for talk in talks]
     peak_bytes = 0.0
     while not all(talker.done() for talker in talkers):
         await asyncio.wait(talkers, timeout=2.0)
@@ -225,13 +258,14 @@ def _report(
         chunk=load.chunk,
         packet_ms=load.packet_seconds * 1000,
         streams=load.streams,
+        measured=len(tally.final_seconds),
         finished=tally.finished,
         lost=tally.lost,
         refused=tally.refused,
         final_p50_ms=quantile(tally.final_seconds, 0.5) * 1000,
         final_p95_ms=p95 * 1000,
         final_p99_ms=quantile(tally.final_seconds, 0.99) * 1000,
-        within_bound=bool(tally.finished) and not tally.lost and not tally.refused and p95 <= load.bound_seconds,
+        within_bound=not (tally.unmeasured or tally.lost or tally.refused) and p95 <= load.bound_seconds,
         server_cpu_seconds_per_stream_second=cost,
         server_cores=cpu_seconds / wall,
         streams_per_core=1 / cost if cost else float("nan"),

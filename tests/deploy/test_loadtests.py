@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from loadtests import streams
 from loadtests.server import cpu_list, require_loopback
 from loadtests.soak import GROWTH_BYTES, memory_of
-from loadtests.streams import quantile
+from loadtests.streams import Load, Tally, Window, quantile
 from loadtests.wire import Message, Wire, audio_frames, frame, text_frame
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,30 @@ def test_quantiles() -> None:
     assert quantile(range(100), 0.95) == 95
     assert quantile([7], 0.99) == 7
     assert cpu_list("0,2") == [0, 2]
+
+
+@pytest.mark.parametrize("event", ["", "lost", "refused"])
+def test_the_window_lasts_until_each_place_was_measured(monkeypatch: pytest.MonkeyPatch, event: str) -> None:
+    now, tally = 100.0, Tally()
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: now)
+    load = Load(4, 8, 0.1, streams=2, seconds=10, clip_seconds=5, bound_seconds=1)
+    window = Window(load, tally, begin=105)
+    assert not window.is_open
+    assert not window.is_over
+    now = 106
+    assert window.is_open
+    now = 120
+    assert window.is_open
+    tally.unmeasured -= 1
+    assert window.is_open
+    if event:
+        setattr(tally, event, 1)
+    else:
+        tally.unmeasured -= 1
+    assert window.is_over
+    assert not window.is_open
+    now = 110
+    assert window.is_open
 
 
 def test_growth_is_noticed_and_noise_is_not() -> None:
