@@ -148,6 +148,21 @@ def test_chunked_streams_have_no_end(small_model: Model) -> None:
     assert stream.take().frames > 750
 
 
+def test_a_long_backlog_is_worked_off_in_order(small_model: Model, transcribe: Transcribe) -> None:
+    engine = Engine(small_model, 1)
+    audio = speech_like(25)
+    whole = transcribe(engine, audio, 8).logits
+    stream = engine.open(8, keep_logits=True)
+    for start in range(0, len(audio), 5_000):
+        stream.feed(audio[start : start + 5_000])
+        if start % 15_000 == 0 and stream.ready:
+            engine.step([stream])
+    stream.finish()
+    while stream.ready:
+        engine.step([stream])
+    np.testing.assert_array_equal(stream.take().logits, whole)
+
+
 def test_streams_move_between_equal_engines(small_model: Model, transcribe: Transcribe) -> None:
     first, second = Engine(small_model, 1), Engine(small_model, 1)
     audio = speech_like(3)

@@ -64,6 +64,7 @@ void Stream::reset() {
     if (stepping_) throw std::invalid_argument("an engine is computing this stream");
     state_.reset();
     samples_.clear();
+    used_samples_ = 0;
     total_samples_ = 0;
     computed_stem_frames_ = 0;
     finished_ = false;
@@ -121,20 +122,25 @@ Stream::Step Stream::next_step() const {
 void Stream::begin_step(const Step& step, float* samples) {
     const int first_frame = next_mel_frame();
     const std::size_t lead = first_frame == 0 ? kHalfWindow : 0;  // zeros before the segment
-    const std::size_t present = std::min(step.samples - lead, samples_.size());
+    const std::size_t present = std::min(step.samples - lead, samples_.size() - used_samples_);
     std::fill_n(samples, lead, 0.0f);
-    std::copy_n(samples_.data(), present, samples + lead);
+    std::copy_n(samples_.data() + used_samples_, present, samples + lead);
     std::fill(samples + lead + present, samples + step.samples, 0.0f);
 
-    const std::size_t used = static_cast<std::size_t>(step.mel_frames) * kHopSamples - lead;
-    if (step.last) {
-        samples_ = std::vector<float>();
-    } else {
-        samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(std::min(used, samples_.size())));
-    }
+    forget(step.last ? samples_.size() : static_cast<std::size_t>(step.mel_frames) * kHopSamples - lead);
     computed_stem_frames_ += step.stem_frames;
     stepping_ = true;
     reserve_results(step.stem_frames / kAverage);
+}
+
+// Moves what is left to the front when that is the smaller part, so that a long backlog is not moved at every step.
+void Stream::forget(std::size_t count) {
+    used_samples_ = std::min(used_samples_ + count, samples_.size());
+    if (2 * used_samples_ < samples_.size()) return;
+    samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(used_samples_));
+    used_samples_ = 0;
+    constexpr std::size_t kLargestIdle = 1 << 15;  // two seconds
+    if (samples_.empty() && samples_.capacity() > kLargestIdle) samples_ = std::vector<float>();
 }
 
 void Stream::end_step() {

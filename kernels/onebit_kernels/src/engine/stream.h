@@ -72,13 +72,15 @@ private:
     int segment_stem_frames() const;
     int next_mel_frame() const;
     void reserve_results(int frames);
+    void forget(std::size_t count);
 
     std::shared_ptr<const Model> model_;
     int bits_;
     bool exact_;
     StreamOptions options_;
     StreamState state_;
-    std::vector<float> samples_;      // those that the next mel frame's window and later ones need
+    std::vector<float> samples_;
+    std::size_t used_samples_ = 0;    // of samples_, before those that the next mel frame's window and later ones need
     std::size_t total_samples_ = 0;   // fed since the start of the segment
     int computed_stem_frames_ = 0;
     bool finished_ = false;
