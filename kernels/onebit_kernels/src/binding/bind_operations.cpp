@@ -98,8 +98,8 @@ private:
     Buffer<float> scales_;
 };
 
-nb::object attention(const Samples& queries_array, const Samples& keys_array, const Samples& values_array, int heads, bool exact,
-                     const std::string& isa) {
+nb::object attention(const Samples& queries_array, const Samples& keys_array, const Samples& values_array, int heads,
+                     bool exact, const std::string& isa) {
     constexpr int kCapacity = 48;
     const Matrix queries(queries_array), keys(keys_array), values(values_array);
     const HeadShape shape{heads, queries.columns / std::max(heads, 1)};
@@ -112,8 +112,9 @@ nb::object attention(const Samples& queries_array, const Samples& keys_array, co
     Buffer<float> scratch;
     scratch.ensure(attention_scratch(shape.head_dim, static_cast<int>(packed.blocks.size()) * kCapacity));
     std::vector<float> out(static_cast<std::size_t>(queries.rows) * shape.dim());
+    const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
     for (int head = 0; head < heads; ++head)
-        cache.attend({queries.data, shape.dim(), queries.rows, 1.0f / std::sqrt(static_cast<float>(shape.head_dim)), shape, head,
+        cache.attend({queries.data, shape.dim(), queries.rows, scale, shape, head,
                       packed.blocks.data(), static_cast<int>(packed.blocks.size()), out.data(), scratch.data()});
     return matrix_array(std::move(out), static_cast<std::size_t>(shape.dim()));
 }

@@ -85,7 +85,8 @@ std::size_t Encoder::resident_bytes() const {
     std::size_t bytes = samples_.bytes() + mel_.bytes() + x_.bytes() + queries_.bytes() + keys_values_.bytes() +
                         key_scales_.bytes() + gated_.bytes() + logits_.bytes();
     for (const Desk& desk : desks_)
-        bytes += desk.normed.bytes() + desk.wide.bytes() + desk.hidden.bytes() + desk.scratch.bytes() + desk.gemm_workspace.bytes();
+        bytes += desk.normed.bytes() + desk.wide.bytes() + desk.hidden.bytes() + desk.position.bytes() + desk.scratch.bytes() +
+                 desk.gemm_workspace.bytes();
     return bytes;
 }
 

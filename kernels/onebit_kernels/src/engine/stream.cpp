@@ -35,7 +35,11 @@ std::size_t bytes_of(const std::vector<T>& values) {
 }  // namespace
 
 Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamOptions options)
-    : model_(std::move(model)), bits_(bits), exact_(exact), options_(options), state_(*model_, cache_of(*model_, exact), options.chunk) {
+    : model_(std::move(model)),
+      bits_(bits),
+      exact_(exact),
+      options_(options),
+      state_(*model_, cache_of(*model_, exact), options.chunk) {
     if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
 }
 

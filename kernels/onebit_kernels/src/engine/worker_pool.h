@@ -24,7 +24,10 @@ public:
         if (threads_.empty()) {
             for (int task = 0; task < tasks; ++task) work(task, 0);
         } else {
-            share({[](const void* context, int task, int worker) { (*static_cast<const Work*>(context))(task, worker); }, &work, tasks});
+            const auto call = [](const void* context, int task, int worker) {
+                (*static_cast<const Work*>(context))(task, worker);
+            };
+            share({call, &work, tasks});
         }
     }
 

@@ -65,7 +65,8 @@ LogMelTables::LogMelTables(int band_count) {
 }
 
 LogMelView LogMelTables::view() const {
-    return {window.data(), twiddles.data(), rotations.data(), bands.data(), band_weights.data(), static_cast<int>(bands.size())};
+    return {window.data(), twiddles.data(),     rotations.data(),
+            bands.data(),  band_weights.data(), static_cast<int>(bands.size())};
 }
 
 }  // namespace onebit

@@ -60,7 +60,8 @@ public:
         const std::vector<float> scale = tensors_.floats(name + ".scale8", dim);
         Depthwise result{std::vector<float>(static_cast<std::size_t>(taps) * dim), tensors_.floats(name + ".bias", dim)};
         for (int c = 0; c < dim; ++c)
-            for (int k = 0; k < taps; ++k) result.weight[static_cast<std::size_t>(k) * dim + c] = scale[c] * codes[c * taps + k];
+            for (int k = 0; k < taps; ++k)
+                result.weight[static_cast<std::size_t>(k) * dim + c] = scale[c] * codes[c * taps + k];
         return result;
     }
 

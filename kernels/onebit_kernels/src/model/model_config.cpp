@@ -32,7 +32,8 @@ constexpr Field kFields[] = {
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("model config: " + what); }
 
 void require_multiple(const char* name, int value, int quantum) {
-    if (value % quantum) refuse(std::string(name) + " " + std::to_string(value) + " is not a multiple of " + std::to_string(quantum));
+    if (value % quantum)
+        refuse(std::string(name) + " " + std::to_string(value) + " is not a multiple of " + std::to_string(quantum));
 }
 
 void check(const ModelConfig& config) {

@@ -46,7 +46,8 @@ std::vector<float> TensorReader::floats(const std::string& name, std::int64_t co
     for (std::size_t i = 0; i < values.size(); ++i) {
         Half half;
         std::memcpy(&half, static_cast<const std::byte*>(tensor.data) + i * sizeof half, sizeof half);
-        if ((half.bits & 0x7c00u) == 0x7c00u) throw std::invalid_argument("the tensor " + name + " holds a value that is not finite");
+        if ((half.bits & 0x7c00u) == 0x7c00u)
+            throw std::invalid_argument("the tensor " + name + " holds a value that is not finite");
         values[i] = to_float(half);
     }
     return values;

@@ -125,7 +125,7 @@ ONEBIT_INLINE void mix(const AttentionCall& call, int head, int first_row, int r
     }
 }
 
-// One head, up to kTileRows queries from first_row on; absent rows are computed as zeros, so that every row takes the same path.
+// One head, up to kTileRows queries from first_row on; an absent row repeats the first, so that every row takes the same path.
 template <class Element>
 ONEBIT_INLINE void attend_tile(const AttentionCall& call, int first_row, int rows, int padded_keys) {
     const int head = call.head, head_dim = call.shape.head_dim;
@@ -143,7 +143,8 @@ ONEBIT_INLINE void attend_tile(const AttentionCall& call, int first_row, int row
         at += block.capacity;
     }
     float inverse_sums[kTileRows];
-    for (int r = 0; r < kTileRows; ++r) inverse_sums[r] = soften(scores + static_cast<std::ptrdiff_t>(r) * padded_keys, padded_keys);
+    for (int r = 0; r < kTileRows; ++r)
+        inverse_sums[r] = soften(scores + static_cast<std::ptrdiff_t>(r) * padded_keys, padded_keys);
     if (head_dim % (2 * kLanes) == 0) {
         mix<Element, 2>(call, head, first_row, rows, scores, padded_keys, inverse_sums);
     } else {

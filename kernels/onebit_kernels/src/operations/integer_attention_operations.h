@@ -4,7 +4,8 @@
 // Ranges keep every sum within 32 bits: head_dim * kKeyRange^2 < 2^31, and the weights of a row sum to kWeightRange at most,
 // rounding aside, so that they times kValueRange stay below it, too. Contracts: operations.h, except for the order in a block,
 // where two neighbours along the summed axis lie together:
-//   keys[h * head_stride + ((d / 2) * capacity + t) * 2 + d % 2]    values[h * head_stride + ((t / 2) * head_dim + d) * 2 + t % 2]
+//   keys[h * head_stride + ((d / 2) * capacity + t) * 2 + d % 2]
+//   values[h * head_stride + ((t / 2) * head_dim + d) * 2 + t % 2]
 #pragma once
 
 #include <cstddef>
@@ -57,7 +58,8 @@ ONEBIT_INLINE void pack_integer_values(const float* v, std::ptrdiff_t stride, in
         const float* low = v + (t < block.frames ? t : 0) * stride;
         const float* high = v + (t + 1 < block.frames ? t + 1 : 0) * stride;
         for (int d = 0; d < head_dim; d += kLanes)
-            store_pairs(values + (t / 2 * head_dim + d) * 2, load(low + d) * splat(low_steps), load(high + d) * splat(high_steps));
+            store_pairs(values + (t / 2 * head_dim + d) * 2,
+                        load(low + d) * splat(low_steps), load(high + d) * splat(high_steps));
     }
 }
 
@@ -92,7 +94,8 @@ ONEBIT_INLINE void round_queries(const AttentionCall& call, int head, int first_
         const float bound = largest_magnitude(from, 0, 1, head_dim);
         const float steps = steps_per_unit(kKeyRange, bound);
         tile.query_scale[r] = bound / kKeyRange * call.scale;
-        for (int d = 0; d < head_dim; d += kLanes) store_integers(tile.queries + r * head_dim + d, load(from + d) * splat(steps));
+        for (int d = 0; d < head_dim; d += kLanes)
+            store_integers(tile.queries + r * head_dim + d, load(from + d) * splat(steps));
     }
 }
 

@@ -15,7 +15,8 @@ struct LogMelView;
 
 // Keys and values of up to `capacity` frames (a multiple of 16) in the order in which attention reads them:
 //   keys[h * head_stride + d * capacity + t]      values[h * head_stride + t * head_dim + d]      t < frames are valid
-// Elements are those of the cache that the block belongs to: float16, float32 or integers (integer_attention_operations.h). Blocks of one long segment lie head by head,
+// Elements are those of the cache that the block belongs to: float16, float32 or integers
+// (integer_attention_operations.h). Blocks of one long segment lie head by head,
 // so that attention walks memory in order.
 struct KeyBlock {
     std::byte* keys;
@@ -32,7 +33,8 @@ struct HeadShape {
     int dim() const { return heads * head_dim; }
 };
 
-// One head, h = head: out[r, h, :] = sum over t of softmax over t of (queries[r, h, :] . key[t, h, :]) * scale, times value[t, h, :]
+// One head, h = head:
+//   out[r, h, :] = sum over t of softmax over t of (queries[r, h, :] . key[t, h, :]) * scale, times value[t, h, :]
 // `out` may be `queries` when the stride is heads * head_dim.
 struct AttentionCall {
     const float* queries;  // row r at queries + r * stride
@@ -89,7 +91,8 @@ struct Operations {
 
     void (*add_scaled)(float* x, const float* y, float factor, std::size_t count);  // x += factor * y
 
-    // x[r] += (sin(a + b[r]) | cos(a + b[r])), coarse: (sin a | cos a), fine: rows of (sin b[r] | cos b[r]); dim: multiple of 32
+    // x[r] += (sin(a + b[r]) | cos(a + b[r])), coarse: (sin a | cos a), fine: rows of
+    // (sin b[r] | cos b[r]); dim: a multiple of 32
     void (*add_positions)(float* x, const float* coarse, const float* fine, int rows, int dim);
 
     void (*average_pairs)(const float* x, float* y, int pairs, int dim);  // y[r] = (x[2r] + x[2r + 1]) / 2; y may be x
