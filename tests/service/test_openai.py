@@ -33,7 +33,8 @@ def test_models(api: openai.OpenAI) -> None:
 )
 def test_each_precision(api: openai.OpenAI, clip: Any, recognizer: Any, model: str, bits: int) -> None:
     answer = api.audio.transcriptions.create(file=upload(clip), model=model)
-    assert answer.text == " ".join(segment.text for segment in recognizer.transcribe(clip.samples, bits))
+    heard = recognizer.transcribe(clip.samples, bits)
+    assert answer.text == " ".join(segment.text for segment in heard if segment.words)
 
 
 def test_response_formats(api: openai.OpenAI, clip: Any) -> None:

@@ -18,7 +18,7 @@ def text_of(answer: httpx.Response) -> str:
 
 @pytest.fixture(scope="module")
 def expected(recognizer: Any, clip: Any) -> str:
-    return " ".join(segment.text for segment in recognizer.transcribe(clip.samples, 4))
+    return " ".join(segment.text for segment in recognizer.transcribe(clip.samples, 4) if segment.words)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -145,6 +145,32 @@ def test_formats(client: httpx.Client, clip: Any, expected: str) -> None:
     assert verbose["segments"][0]["words"]
 
 
+def test_segments_without_words_are_in_no_answer(client: Any, clip: Any, encoded: Any, recognizer: Any) -> None:
+    pause = np.zeros(160_000, np.float32)
+    samples = np.concatenate([pause, clip.samples, pause, pause, clip.samples])
+    heard = recognizer.transcribe(samples, 4)
+    texts = [segment.text for segment in heard if segment.words]
+    assert 0 < len(texts) < len(heard)
+
+    def ask(query: str) -> httpx.Response:
+        return client.post(f"/transcribe?{query}", content=encoded(samples, 16_000, subtype="FLOAT"))
+
+    for query in ("format=json", "format=verbose_json&timestamps=segment"):
+        answer = ask(query).json()
+        assert [segment["text"] for segment in answer["segments"]] == texts
+        assert answer["text"] == " ".join(texts)
+    for answer_format, lines in (("srt", 3), ("vtt", 2)):
+        cues = ask(f"format={answer_format}").text.removeprefix("WEBVTT\n\n").strip().split("\n\n")
+        assert {len(cue.splitlines()) for cue in cues} == {lines}
+        assert " ".join(cue.splitlines()[-1] for cue in cues) == " ".join(texts)
+
+
+@pytest.mark.parametrize(("answer_format", "text"), [("srt", ""), ("vtt", "WEBVTT\n\n"), ("text", "\n")])
+def test_silence_has_no_cues(client: httpx.Client, encoded: Any, answer_format: str, text: str) -> None:
+    data = encoded(np.zeros(160_000, np.float32), 16_000)
+    assert client.post("/transcribe", params={"format": answer_format}, content=data).text == text
+
+
 def test_timestamps(client: httpx.Client, clip: Any) -> None:
     def segments(detail: str) -> Any:
         data = clip.encoded()
@@ -158,7 +184,7 @@ def test_timestamps(client: httpx.Client, clip: Any) -> None:
 @pytest.mark.parametrize("chunk", ["8", "16"])
 def test_chunks(client: httpx.Client, clip: Any, recognizer: Any, chunk: str) -> None:
     data = clip.encoded(subtype="FLOAT")
-    text = " ".join(s.text for s in recognizer.transcribe(clip.samples, 4, int(chunk)))
+    text = " ".join(s.text for s in recognizer.transcribe(clip.samples, 4, int(chunk)) if s.words)
     assert text_of(client.post("/transcribe", params={"chunk": chunk}, content=data)) == text
 
 
