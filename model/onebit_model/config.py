@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import NoReturn
 
 from onebit_model.errors import ModelFileError
 
@@ -14,6 +15,12 @@ OUTPUT_FRAME_SAMPLES = 640
 OUTPUT_FRAME_SECONDS = OUTPUT_FRAME_SAMPLES / SAMPLE_RATE
 MAXIMUM_SEGMENT_SECONDS = 30
 PRECISIONS = (1, 2, 4)
+# What the kernels can compute: whole vectors, in sizes that keep integer sums within 32 bits. Their model_config.cpp
+# refuses the rest, too; saying it here already refuses a recipe or file before anything is trained or served.
+LARGEST_SIZE = 1 << 16
+MULTIPLES = {"d_model": 32, "feed_forward1": 16, "feed_forward2": 16, "max_positions": 2}
+HEAD_MULTIPLE = 16
+WIDEST_HEAD = 128
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,17 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) is not int or value < 1:
-                raise ModelFileError(f"model config: {field.name} must be a positive whole number, not {value!r}")
-        if self.d_model % self.heads or self.d_model % 2:
-            raise ModelFileError(
-                f"model config: d_model {self.d_model} must be even and a multiple of heads {self.heads}"
-            )
+            if type(value) is not int or not 1 <= value <= LARGEST_SIZE:
+                _refuse(f"{field.name} must be a whole number from 1 to {LARGEST_SIZE}, not {value!r}")
+        for name, quantum in MULTIPLES.items():
+            if getattr(self, name) % quantum:
+                _refuse(f"{name} must be a multiple of {quantum}, not {getattr(self, name)}")
+        head_dim, rest = divmod(self.d_model, self.heads)
+        if rest or head_dim % HEAD_MULTIPLE or head_dim > WIDEST_HEAD:
+            quotient = f"{self.d_model} / {self.heads}"
+            _refuse(f"d_model / heads must be a multiple of {HEAD_MULTIPLE} up to {WIDEST_HEAD}, not {quotient}")
         if self.average_after > self.blocks:
-            raise ModelFileError(f"model config: average_after {self.average_after} exceeds blocks {self.blocks}")
+            _refuse(f"average_after {self.average_after} exceeds blocks {self.blocks}")
 
     @property
     def outputs(self) -> int:
@@ -72,3 +82,7 @@ class ModelConfig:
         if not isinstance(values, dict):
             raise ModelFileError("model config is not a JSON object")
         return cls.from_dict(values)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ModelFileError(f"model config: {what}")

@@ -14,11 +14,11 @@ from onebit_model.packed import ModelDescription, Tensors, write_packed
 
 TINY = ModelConfig(
     mel_bins=20,
-    d_model=20,
+    d_model=32,
     heads=2,
     blocks=2,
-    feed_forward1=40,
-    feed_forward2=36,
+    feed_forward1=64,
+    feed_forward2=80,
     convolution_kernel=5,
     average_after=1,
     vocabulary_size=6,

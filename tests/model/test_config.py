@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from onebit_kernels import Model
 from onebit_model.config import ModelConfig
 from onebit_model.errors import ModelFileError
 
@@ -20,14 +21,50 @@ def test_json_round_trip() -> None:
         ({"blocks": 0}, "blocks"),
         ({"blocks": 2.5}, "blocks"),
         ({"blocks": True}, "blocks"),
-        ({"heads": 7}, "heads"),
-        ({"average_after": 7}, "average_after"),
+        ({"blocks": "6"}, "blocks"),
         ({"colour": 1}, "unknown .*colour"),
     ],
 )
-def test_impossible_sizes_are_named(change: dict[str, object], message: str) -> None:
+def test_what_is_no_size_is_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         ModelConfig.from_dict({**ModelConfig().to_dict(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"d_model": 500, "heads": 5}, "d_model must be a multiple of 32"),
+        ({"heads": 7}, "d_model / heads"),
+        ({"heads": 64}, "d_model / heads"),
+        ({"heads": 2}, "d_model / heads"),
+        ({"feed_forward1": 1000}, "feed_forward1 must be a multiple of 16"),
+        ({"feed_forward2": 2040}, "feed_forward2 must be a multiple of 16"),
+        ({"max_positions": 1501}, "max_positions must be a multiple of 2"),
+        ({"left_chunks": 1 << 17}, "left_chunks must be a whole number from 1 to 65536"),
+        ({"average_after": 7}, "average_after"),
+    ],
+)
+def test_sizes_that_the_kernels_refuse_are_named(change: dict[str, int], message: str) -> None:
+    values = ModelConfig().to_dict() | change
+    with pytest.raises(ModelFileError, match=message):
+        ModelConfig.from_dict(values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="model config: "):
+        Model(values, {}, [1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"d_model": 32, "heads": 2},
+        {"d_model": 128, "heads": 1},
+        {"feed_forward1": 16, "feed_forward2": 48},
+        {"max_positions": 2, "left_chunks": 1 << 16, "mel_bins": 1, "average_after": 6},
+    ],
+)
+def test_the_kernels_take_what_the_config_allows(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="the tensor .* is missing"):
+        Model(ModelConfig(**(ModelConfig().to_dict() | change)).to_dict(), {}, [1])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{", json.dumps({"blocks": 6})])

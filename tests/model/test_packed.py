@@ -203,7 +203,7 @@ def change_entry(name: str, **values: object) -> Callable[[dict[str, Any]], None
     [
         change_entry("final_norm.bias", dtype="F64"),
         change_entry("final_norm.bias", shape=[-1]),
-        change_entry("final_norm.bias", shape="20"),
+        change_entry("final_norm.bias", shape="32"),
         change_entry("final_norm.bias", shape=[1 << 62, 1 << 62]),
         change_entry("final_norm.bias", data_offsets=[0]),
         change_entry("final_norm.bias", data_offsets=[0, 1 << 39]),
@@ -230,7 +230,7 @@ def test_shapes_must_be_those_of_the_config(
         write_packed(path, other, random_tensors())
     tensors = random_tensors()
     tensors["final_norm.bias"] = tensors["final_norm.bias"].astype(np.float32)
-    with pytest.raises(ModelFileError, match=r"final_norm\.bias is float32 \[20\], not float16 \[20\]"):
+    with pytest.raises(ModelFileError, match=r"final_norm\.bias is float32 \[32\], not float16 \[32\]"):
         write_packed(path, description, tensors)
     assert not path.exists()
 
