@@ -1,9 +1,15 @@
-"""Length-bucketed batches whose order depends only on the seed and the epoch."""
+"""Length-bucketed batches whose order depends only on the seed and the epoch.
 
+Batches are padded to whole seconds: matrix products of few different sizes, because a library that compiles its
+kernels for each size spends more time on a new one than on the product.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+GRID_SECONDS = 1
 BUCKET_JITTER = 0.15  # relative noise on the sort key: neighbours change between epochs
 
 
@@ -16,15 +22,21 @@ def epoch_batches(durations_seconds: Sequence[float], batch_seconds: float, seed
     durations = np.asarray(durations_seconds)
     keys = durations * (1 + BUCKET_JITTER * rng.standard_normal(len(durations)))
     batches: list[list[int]] = []
-    longest = 0.0
+    longest = 0
     for index in np.argsort(keys, kind="stable").tolist():
-        longest = max(longest, float(durations[index]))
+        padded = on_grid(float(durations[index]))
+        longest = max(longest, padded)
         if not batches or longest * (len(batches[-1]) + 1) > batch_seconds:
             batches.append([])
-            longest = float(durations[index])
+            longest = padded
         batches[-1].append(index)
     order = rng.permutation(len(batches))
     return [batches[i] for i in order]
+
+
+def on_grid(seconds: float) -> int:
+    """Padded length of a clip, in whole seconds."""
+    return GRID_SECONDS * math.ceil(seconds / GRID_SECONDS)
 
 
 def batches_from(

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from onebit_model.augmentation import WaveformAugmenter
-from onebit_model.batching import epoch_batches
+from onebit_model.batching import GRID_SECONDS, epoch_batches
 from onebit_model.corpora import Utterance
+from onebit_model.features import FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.frontend import LogMel
 from onebit_model.network import Conformer
 
+GRID_FRAMES = GRID_SECONDS * SAMPLE_RATE // FRAME_SAMPLES
 ENCODER = -1  # as `after_block`: the final norm's output
 
 
@@ -57,9 +59,9 @@ class FeatureCache:
         return self._rows[end - int(self.frames[index]) : end]
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Zero-padded (batch, frames, dim) float32 and the valid frames (batch,) int64."""
+        """Zero-padded (batch, frames, dim) float32, in whole seconds, and the valid frames (batch,) int64."""
         frames = torch.from_numpy(self.frames[list(indices)].astype(np.int64))
-        padded = torch.zeros(len(indices), int(frames.max()), self._rows.shape[1])
+        padded = torch.zeros(len(indices), _round_up(int(frames.max()), GRID_FRAMES), self._rows.shape[1])
         for row, index in enumerate(indices):
             padded[row, : self.frames[index]] = torch.from_numpy(self.rows(index).astype(np.float32))
         return padded, frames
@@ -70,7 +72,7 @@ def utterances_digest(utterances: Sequence[Utterance]) -> str:
 
 
 def network_digest(network: Conformer, after_block: int) -> str:
-    """SHA-256 of the weights that the cached outputs depend on."""
+    """SHA-256 of the weights that the cached outputs depend on, in float16: a stage's result is kept in that."""
     digest = hashlib.sha256()
     prefixes = ["stem.", *(f"blocks.{i}." for i in range(after_block if after_block != ENCODER else 99))]
     if after_block == ENCODER:
@@ -78,7 +80,7 @@ def network_digest(network: Conformer, after_block: int) -> str:
     for name, value in sorted(network.state_dict().items()):
         if name.startswith(tuple(prefixes)):
             digest.update(name.encode())
-            digest.update(value.detach().float().cpu().numpy().tobytes())
+            digest.update(value.detach().half().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -137,9 +139,13 @@ def _outputs(network: Conformer, front_end: LogMel, clips: list[NDArray[np.float
 
 
 def pad_audio(clips: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Zero-padded (batch, samples) float32 and the lengths (batch,) int64."""
+    """Zero-padded (batch, samples) float32, in whole seconds, and the lengths (batch,) int64."""
     lengths = torch.tensor([len(clip) for clip in clips])
-    padded = torch.zeros(len(clips), int(lengths.max()))
+    padded = torch.zeros(len(clips), _round_up(int(lengths.max()), GRID_SECONDS * SAMPLE_RATE))
     for row, clip in enumerate(clips):
         padded[row, : len(clip)] = torch.from_numpy(clip)
     return padded, lengths
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

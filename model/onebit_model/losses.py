@@ -39,12 +39,24 @@ def matching_loss(teacher: Tensor, student: Tensor, frames: Tensor) -> Tensor:
 
 
 def block_matching_loss(teacher: Sequence[Tensor], student: Sequence[Tensor], frames: Tensor) -> Tensor:
-    """Mean matching loss over the blocks; `frames` counts output frames, early blocks may have twice as many."""
+    """Mean over the blocks of the squared distance relative to the teacher's variance in each dimension.
+
+    Dimension by dimension, because a few of a residual stream are a hundred times larger than the rest and would be
+    all that counts. `frames` counts output frames; early blocks may have twice as many.
+    """
+    shortest = min(t.shape[1] for t in teacher)
     distances = [
-        matching_loss(t.float(), s.float(), frames * (2 if t.shape[1] > int(frames.max()) else 1))
+        standardised_distance(t.detach().float(), s.float(), frames * (t.shape[1] // shortest))
         for t, s in zip(teacher, student, strict=True)
     ]
     return torch.stack(distances).mean()
+
+
+def standardised_distance(teacher: Tensor, student: Tensor, frames: Tensor) -> Tensor:
+    """Mean over valid frames and dimensions of (batch, frames, dim) of the squared distance by the variance."""
+    valid = torch.arange(teacher.shape[1], device=frames.device)[None, :] < frames[:, None]
+    target = teacher[valid]
+    return ((student[valid] - target).square().mean(dim=0) / target.var(dim=0).clamp(min=1e-6)).mean()
 
 
 def masked_mean(values: Tensor, frames: Tensor) -> Tensor:

@@ -33,6 +33,11 @@ def dequantise(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
     return scale * (2 * torch.floor(codes / 8) - 1)
 
 
+def one_bit(weight: Tensor, scale: Tensor) -> Tensor:
+    """What `dequantise` makes of the 1-bit code, in one pass: c4 is 8 or more where W is not negative."""
+    return torch.where(weight >= 0, scale, -scale)
+
+
 class NestedQuantizer(torch.autograd.Function):
     """(W, s4, s_b) -> w_b; for 4 bit s_b is s4 itself and gets its whole gradient."""
 
@@ -40,16 +45,17 @@ class NestedQuantizer(torch.autograd.Function):
     def forward(ctx, weight: Tensor, step4: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(weight, step4, scale)
         ctx.bits = bits
-        return dequantise(codes4(weight, step4), scale, bits)
+        return one_bit(weight, scale) if bits == 1 else dequantise(codes4(weight, step4), scale, bits)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         weight, step4, scale = ctx.saved_tensors
+        if ctx.bits == 1:
+            to_scale = _reduce(torch.where(weight >= 0, gradient, -gradient), scale)
+            magnitude = weight.abs()
+            return gradient * (magnitude < CLIP1 * magnitude.mean(dim=-1, keepdim=True)), None, to_scale, None
         codes = codes4(weight, step4)
         level = dequantise(codes, torch.ones_like(scale), ctx.bits)
-        if ctx.bits == 1:
-            passes = weight.abs() < CLIP1 * weight.abs().mean(dim=-1, keepdim=True)
-            return gradient * passes, None, _reduce(gradient * level, scale), None
         inside = weight.abs() < 8 * step4
         to_weight = gradient * inside
         if ctx.bits == 4:

@@ -85,6 +85,7 @@ class QuantizeConfig:
     per_row: bool = True
     private_norms: bool = True
     learnable_scales: bool = True
+    calibration_seconds: float = 0.0  # of speech to choose the starting codes by; 0: nearest codes
     one_bit_share: float = 0.5
     stochastic_share: float = 0.1
     ramp: float = 0.25  # share of the steps over which W is blended into its quantised value
