@@ -59,6 +59,7 @@ class EngineThread(threading.Thread):
             if isinstance(batch, IdleWork):
                 batch.compute(self._recognizer, self._engines[batch.bits])
                 continue
+            begin = time.perf_counter()
             try:
                 if isinstance(batch, FileBatch):
                     self._run_files(batch)
@@ -68,8 +69,7 @@ class EngineThread(threading.Thread):
                 log.exception("engine_step_failed")
                 self._fail(batch)
             finally:
-                if isinstance(batch, StreamBatch):
-                    self._scheduler.finished(batch)
+                self._scheduler.finished(batch, time.perf_counter() - begin)
 
     def _run_streams(self, batch: StreamBatch) -> None:
         ready = [job for job in batch.jobs if job.live.prepare()]

@@ -4,6 +4,9 @@ Streams come before files: somebody is listening. An engine thread takes all str
 ready, the longest waiting precision first; if there are none, segments of files, which are at most 30 s of audio and
 so hold a stream up for a fraction of a second at most; if there are none either, work that nobody waits for. A stream
 stays with one thread (its state lives in that thread's engine); segments of files go to whichever is free.
+
+Files do not wait for ever: where streams leave no engine any time, single segments go before them, so seldom that they
+take 5 % of the time (`file_turns`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from onebit_model.recognizer import Recognizer
 from onebit_service.engine_thread import EngineThread, FileBatch, StreamBatch
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue, Waiting
+from onebit_service.file_turns import FileTurns
 from onebit_service.idle_work import IdleWork
 from onebit_service.metrics import Metrics
 from onebit_service.recent_waits import RecentWaits
@@ -27,6 +31,8 @@ from onebit_service.settings import Settings
 from onebit_service.work import FileJob, FileRequest, News, StreamJob
 
 FILE_BATCH_SECONDS = 30.0
+# A batch has one segment at least, whatever its length.
+ONE_SEGMENT = 0.0
 STREAM_BATCH = 64
 
 
@@ -37,6 +43,7 @@ class Scheduler:
         self._settings = settings
         self._lock = threading.Lock()
         self._files = FairQueue()
+        self._file_turns = FileTurns(threads)
         self._idle_work: deque[IdleWork] = deque()
         self._waits = RecentWaits()
         self._file_jobs: set[FileJob] = set()
@@ -157,6 +164,8 @@ class Scheduler:
     def enqueue(self, job: FileJob, waiting: Waiting) -> None:
         with self._lock:
             if not job.cancelled:
+                if not self._files:
+                    self._file_turns.begin_waiting()
                 self._files.add(job, waiting)
                 self._wake_any()
 
@@ -193,9 +202,11 @@ class Scheduler:
         with self._lock:
             while not self._stopped:
                 if self._ready[lane]:
+                    if self._files and self._file_turns.is_due:
+                        return self._take_files(ONE_SEGMENT)
                     return self._take_streams(lane)
                 if self._files:
-                    return self._take_files()
+                    return self._take_files(FILE_BATCH_SECONDS)
                 if self._idle_work:
                     return self._idle_work.popleft()
                 self._idle.add(lane)
@@ -203,8 +214,11 @@ class Scheduler:
                 self._idle.discard(lane)
         return None
 
-    def finished(self, batch: StreamBatch) -> None:
+    def finished(self, batch: StreamBatch | FileBatch, seconds: float) -> None:
         with self._lock:
+            if isinstance(batch, FileBatch):
+                self._file_turns.end(seconds)
+                return
             for job in batch.jobs:
                 job.is_running = False
                 self._queue_if_ready(job)
@@ -221,8 +235,9 @@ class Scheduler:
             self.metrics.queue_wait.labels("stream").observe(now - job.ready_since)
         return StreamBatch(bits, taken)
 
-    def _take_files(self) -> FileBatch:
-        taken = self._files.take(FILE_BATCH_SECONDS)
+    def _take_files(self, seconds: float) -> FileBatch:
+        taken = self._files.take(seconds)
+        self._file_turns.begin()
         now = time.monotonic()
         for job, (_, _, since) in taken:
             job.started = True

@@ -15,14 +15,15 @@ import pytest
 from onebit_model.live import Final, LiveOptions
 from onebit_model.recognizer import Recognizer
 from onebit_model.segmentation import AudioSegment
-from onebit_service import recent_waits
+from onebit_service import file_turns, recent_waits
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue
+from onebit_service.file_turns import FileTurns
 from onebit_service.metrics import Metrics
 from onebit_service.recent_waits import RecentWaits
 from onebit_service.scheduler import Scheduler
 from onebit_service.settings import Settings
-from onebit_service.work import PENDING_SEGMENTS, FileRequest, News
+from onebit_service.work import PENDING_SEGMENTS, FileRequest, News, StreamJob
 
 RATE = 16_000
 
@@ -144,6 +145,64 @@ async def test_a_stream_comes_before_files(scheduler: Scheduler, clip: Any) -> N
     for file in files:
         file.fail(RuntimeError())
         scheduler.leave(file)
+
+
+def test_turns_of_files_take_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(file_turns.time, "monotonic", lambda: now)
+    turns = FileTurns(engines=2)
+    turns.begin_waiting()
+    assert not turns.is_due
+    now += file_turns.PATIENCE_SECONDS
+    assert turns.is_due
+    turns.begin()
+    now += 3
+    assert not turns.is_due
+    turns.end(3)
+    now += 3 * (1 / (2 * file_turns.FILE_SHARE) - 1) - 0.1
+    assert not turns.is_due
+    now += 0.2
+    assert turns.is_due
+
+
+class StreamWithoutEnd:
+    """A stream that always has a chunk ready."""
+
+    ready = True
+    stopped = False
+
+    def prepare(self) -> bool:
+        time.sleep(0.002)
+        return False
+
+    def advance(self) -> list[Any]:
+        return []
+
+
+async def test_files_get_on_although_streams_take_all_the_time(scheduler: Scheduler) -> None:
+    live: Any = StreamWithoutEnd()
+    steps = 0
+
+    def count(news: News) -> None:
+        nonlocal steps
+        steps += 1
+
+    stream = StreamJob(live, 1, 0, asyncio.get_running_loop(), count)
+    scheduler.look_at(stream)
+    file = scheduler.submit(FileRequest("somebody", 1))
+    begin = time.monotonic()
+    for _ in range(3):
+        await asyncio.to_thread(file.submit, noise(2))
+    file.end()
+    found = [segment async for segment in file.segments()]
+    seconds = time.monotonic() - begin
+    assert len(found) == 3
+    # The first had to wait, the others rested; nearly all of the time went to the stream.
+    assert seconds > file_turns.PATIENCE_SECONDS
+    assert file.processing_seconds < 0.2 * seconds
+    assert steps > 50
+    scheduler.close_stream(stream)
+    scheduler.leave(file)
 
 
 async def test_admission(scheduler: Scheduler) -> None:
