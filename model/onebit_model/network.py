@@ -166,18 +166,18 @@ class Conformer(nn.Module):
         x = self.stem(mel, mel_frames)
         x = x + self.positions[: x.shape[1]]
         frames = mel_frames // STEM_STRIDE
-        return self._run(x, frames, chunk, 0, blocks)
+        return self.run_blocks(x, frames, chunk, 0, blocks)
 
     def upper(self, hidden: Tensor, frames: Tensor, chunk: int, start: int | None = None) -> Tensor:
         """Blocks from `start` (default: after averaging) to the final norm, (batch, frames, d_model)."""
         start = self.config.average_after if start is None else start
-        return self.final_norm(self._run(hidden, frames, chunk, start, self.config.blocks))
+        return self.final_norm(self.run_blocks(hidden, frames, chunk, start, self.config.blocks))
 
     def log_probabilities(self, encoded: Tensor) -> Tensor:
         return F.log_softmax(self.head(encoded).float(), dim=-1)
 
-    def _run(self, x: Tensor, frames: Tensor, chunk: int, start: int, stop: int) -> Tensor:
-        """Blocks start..stop-1; `frames` counts valid frames at the rate of `x`."""
+    def run_blocks(self, x: Tensor, frames: Tensor, chunk: int, start: int, stop: int) -> Tensor:
+        """Blocks start..stop-1 and the averaging between them; `frames` counts valid frames at the rate of `x`."""
         average_after = self.config.average_after
         rate = 1 if start < average_after else 2
         mask = self._mask(x.shape[1], frames, chunk, rate)

@@ -5,10 +5,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from onebit_model.losses import block_matching_loss, ctc_loss, distillation_loss, matching_loss
-from onebit_model.network import Conformer
+from onebit_model.errors import RecipeError
+from onebit_model.losses import (
+    block_matching_loss,
+    ctc_loss,
+    distillation_loss,
+    matching_loss,
+    standardised_distance,
+)
+from onebit_model.network import STEM_STRIDE, Conformer, average_pairs
 from onebit_model.quantizers import Precision, QuantLinear, quantised_layers
 from onebit_model.recipe import QuantizeConfig
 from onebit_model.sources import Inputs
@@ -71,8 +79,35 @@ class CotrainingObjective:
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
         bits, mixed = draw_precision(self.config, rng)
+        if progress < self.config.local_share:
+            yield from self._block_by_block(network, batch, bits)
+            return
         with_layers = draw_layers(network, progress, rng) if mixed else {}
         yield self._student(network, batch, bits, with_layers, self._teacher_outputs(batch), f"{bits}bit")
+
+    def _block_by_block(self, network: Conformer, batch: Batch, bits: int) -> Iterator[LossPart]:
+        """Each block on the teacher's input: at first, what reaches the upper blocks through 1-bit ones is noise."""
+        teacher = self._teacher_outputs(batch)
+        if teacher is None or not teacher.blocks:
+            raise RecipeError('local_share needs a teacher, with teacher_input = "student"')
+        self.precision.bits = bits
+        chunk, name = batch.inputs.chunk, f"{bits}bit"
+        frames = batch.inputs.lengths // STEM_STRIDE
+        with torch.no_grad():
+            entering = network.lower(batch.inputs.values, batch.inputs.lengths, chunk, 0)
+        for index, target in enumerate(teacher.blocks):
+            left = network.run_blocks(entering, frames, chunk, index, index + 1)
+            if index + 1 == network.config.average_after:
+                target, frames = average_pairs(target), frames // 2
+            distance = standardised_distance(target.float(), left.float(), frames)
+            values = {f"block{index + 1}_{name}": distance.item()}
+            if index + 1 < len(teacher.blocks):
+                yield LossPart(distance, values)
+            entering = target
+        encoded = network.final_norm(left)
+        outputs = Encoding(encoded, network.log_probabilities(encoded))
+        last = self._compare(outputs, batch, teacher, name)
+        yield LossPart(distance + last.loss, values | last.values)
 
     def _joint_passes(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
@@ -101,13 +136,17 @@ class CotrainingObjective:
         target: Encoding | None,
         name: str,
     ) -> LossPart:
-        config, frames = self.config, batch.inputs.frames
         self.precision.bits = bits
         for layer, own in layers.items():
             layer.bits_override = own
         outputs = run(network, batch.inputs)
         for layer in layers:
             layer.bits_override = None
+        return self._compare(outputs, batch, target, name)
+
+    def _compare(self, outputs: Encoding, batch: Batch, target: Encoding | None, name: str) -> LossPart:
+        """CTC with the labels, and everything that is matched with the target."""
+        config, frames = self.config, batch.inputs.frames
         ctc = ctc_loss(outputs.posteriors, frames, batch.targets)
         values = {f"ctc_{name}": ctc.item()}
         loss = config.ctc_weight * ctc
@@ -119,7 +158,7 @@ class CotrainingObjective:
             distance = matching_loss(target.encoded.float(), outputs.encoded.float(), frames)
             values[f"match_{name}"] = distance.item()
             loss = loss + config.matching_weight * distance
-        if target is not None and target.blocks and config.block_matching_weight:
+        if target is not None and target.blocks and outputs.blocks and config.block_matching_weight:
             distance = block_matching_loss(target.blocks, outputs.blocks, frames)
             values[f"blocks_{name}"] = distance.item()
             loss = loss + config.block_matching_weight * distance

@@ -85,7 +85,6 @@ class QuantizeConfig:
     per_row: bool = True
     private_norms: bool = True
     learnable_scales: bool = True
-    calibration_seconds: float = 0.0  # of speech to choose the starting codes by; 0: nearest codes
     one_bit_share: float = 0.5
     stochastic_share: float = 0.1
     ramp: float = 0.25  # share of the steps over which W is blended into its quantised value
@@ -94,6 +93,7 @@ class QuantizeConfig:
     distillation_weight: float = 1.0
     matching_weight: float = 0.0  # encoder output
     block_matching_weight: float = 0.0  # output of every block; needs teacher_input = "student"
+    local_share: float = 0.0  # share of the steps in which each block learns alone; needs teacher_input = "student"
     precisions: tuple[int, ...] = (1, 2, 4)
     teacher: str = ""  # checkpoint of the full-precision model
     teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input

@@ -1,7 +1,5 @@
 """`onebit train RECIPE`: stages of one loop, resumable to the step."""
 
-import copy
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +11,7 @@ from torch import Tensor
 
 from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
 from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
-from onebit_model.batching import batches_from, epoch_batches
-from onebit_model.calibration import calibrate
+from onebit_model.batching import batches_from
 from onebit_model.checkpoint import STATE_NAME, WEIGHTS_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.corpora import Utterance, read_corpus, select
 from onebit_model.dev_scoring import dev_error_rates
@@ -33,7 +30,7 @@ from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
 from onebit_model.scale_fitting import fit_scales
 from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
-from onebit_model.sources import AudioSource, CachedSource, Inputs, Source, output_frames
+from onebit_model.sources import AudioSource, CachedSource, Source, output_frames
 from onebit_model.teachers import CachedTeacher, LiveTeacher, Teacher
 from onebit_model.tokenizer import Tokenizer, read_sentences, train_tokenizer
 from onebit_model.training_log import TrainingLog
@@ -123,21 +120,9 @@ class Trainer:
             assert precision is not None
             self.precision = precision
         else:
-            full = copy.deepcopy(self.network)
             self.precision = quantise(self.network, **quantizer_options(config))
             fit_scales(self.network)
-            if config.calibration_seconds and not (self.output / STATE_NAME).exists():
-                calibrate(self.network, self.precision, full, self._calibration_inputs(config.calibration_seconds))
         self.objective = CotrainingObjective(config, self.precision, teacher)
-
-    def _calibration_inputs(self, seconds: float) -> list[Inputs]:
-        """Clean clips of the training set, in batches as they are trained on."""
-        durations = [u.duration_seconds for u in self.train_set]
-        batches = epoch_batches(durations, self.recipe.optimizer.batch_seconds, self.recipe.seed, 0)
-        count = math.ceil(seconds / self.recipe.optimizer.batch_seconds)
-        source = AudioSource(self.train_set, self.augmenter(AugmentConfig()), (SEGMENT,), LogMel())
-        rng = np.random.default_rng(self.recipe.seed)
-        return [source(batch, rng) for batch in batches[:count]]
 
     def _teacher(self, config: QuantizeConfig) -> Teacher:
         full, _ = network_from_checkpoint(load_checkpoint(self._path(config.teacher)))

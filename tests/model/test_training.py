@@ -180,6 +180,23 @@ def test_a_live_teacher_sees_the_students_input(corpus: Path, tmp_path: Path) ->
     assert start.step == 4
 
 
+def test_blocks_learn_alone_at_first(corpus: Path, tmp_path: Path) -> None:
+    start = train(write_recipe(corpus, "teacher", 4), tmp_path / "teacher")
+    weights = tmp_path / "teacher" / "weights.pt"
+    options = (
+        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nteacher_input = "student"\n'
+        "local_share = 0.8\nprecisions = [1]\nblock_matching_weight = 1.0\nramp = 0.0\n"
+    )
+    train(write_recipe(corpus, "alone", 40, options), tmp_path / "alone")
+    rows = read_log(tmp_path / "alone")
+    for name in ("block1_1bit", "block2_1bit"):
+        steps, distances = zip(*((int(r[0]), float(r[2])) for r in rows if r[1] == name), strict=True)
+        assert steps == tuple(range(1, 33))
+        assert sum(distances[-5:]) < 0.8 * sum(distances[:5])
+    assert {int(row[0]) for row in rows if row[1] == "blocks_1bit"} == set(range(33, 41))
+    assert start.step == 4
+
+
 def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
     write_recipe(corpus, "first", 2)
     write_recipe(corpus, "second", 3, 'start = "stage:first"\n')
