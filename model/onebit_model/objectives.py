@@ -97,13 +97,12 @@ class CotrainingObjective:
             entering = network.lower(batch.inputs.values, batch.inputs.lengths, chunk, 0)
         for index, target in enumerate(teacher.blocks):
             left = network.run_blocks(entering, frames, chunk, index, index + 1)
-            if index + 1 == network.config.average_after:
-                target, frames = average_pairs(target), frames // 2
-            distance = standardised_distance(target.float(), left.float(), frames)
+            averaged = index + 1 == network.config.average_after
+            entering, frames = (average_pairs(target), frames // 2) if averaged else (target, frames)
+            distance = standardised_distance(entering.float(), left.float(), frames)
             values = {f"block{index + 1}_{name}": distance.item()}
             if index + 1 < len(teacher.blocks):
                 yield LossPart(distance, values)
-            entering = target
         encoded = network.final_norm(left)
         outputs = Encoding(encoded, network.log_probabilities(encoded))
         last = self._compare(outputs, batch, teacher, name)

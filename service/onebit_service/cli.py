@@ -235,12 +235,13 @@ def bench_kernels(
     turns: Annotated[int, typer.Option(min=1, help="Turns of which the median counts.")] = 9,
     isa: Annotated[str, typer.Option(help="Instruction set. Default: the best of this machine.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw bars into this .svg or .png.")] = None,
 ) -> None:
     """Low-bit products at the sizes of the model: 10^9 operations a second, on one core."""
     from rich.console import Console
 
     from onebit_kernels import isa_names
-    from onebit_kernels.bench.kernel_tables import show
+    from onebit_kernels.bench.kernel_tables import plot, show
     from onebit_kernels.bench.kernels import MODEL_SHAPES, Plan, run, to_json
 
     if isa and isa not in isa_names():
@@ -252,6 +253,8 @@ def bench_kernels(
     show(report, console)
     if json_file:
         json_file.write_text(to_json(report))
+    if plot_file:
+        plot(report, plot_file)
 
 
 @bench_app.command("engine")
@@ -261,6 +264,7 @@ def bench_engine(
     turns: Annotated[int, typer.Option(min=1, help="Turns of which the median counts.")] = 7,
     isa: Annotated[str, typer.Option(help="Instruction set. Default: the best of this machine.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw bars into this .svg or .png.")] = None,
 ) -> None:
     """From samples to log-probabilities: real-time factor, stages, streams together and memory, on one core."""
     from rich.console import Console
@@ -268,7 +272,7 @@ def bench_engine(
     from onebit_kernels import isa_names
     from onebit_model.assets import model_path
     from onebit_model.bench.engine import Plan, run, to_json
-    from onebit_model.bench.engine_tables import show
+    from onebit_model.bench.engine_tables import plot, show
 
     if isa and isa not in isa_names():
         raise typer.BadParameter(f"available: {', '.join(isa_names())}", param_hint="--isa")
@@ -279,3 +283,5 @@ def bench_engine(
     show(report, console)
     if json_file:
         json_file.write_text(to_json(report))
+    if plot_file:
+        plot(report, plot_file)

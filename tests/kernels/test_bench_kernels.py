@@ -1,6 +1,7 @@
 """The benchmark of the products runs and says what it measured."""
 
 import json
+from pathlib import Path
 
 from rich.console import Console
 
@@ -25,3 +26,12 @@ def test_weighted_speed_is_total_work_over_total_time() -> None:
     report = kernels.Report("", "", "", {}, {}, [], speeds)
     assert abs(kernels.weighted(report)["ours", 16] - 100) < 1e-9
     assert kernels.weighted(kernels.Report("", "", "", {}, {}, [], speeds[1:])) == {}
+
+
+def test_bars_name_every_contender(tmp_path: Path) -> None:
+    plan = kernels.Plan(list(kernels.MODEL_SHAPES), [1], turns=1, turn_seconds=1e-5, isa="")
+    report = kernels.run(plan)
+    kernel_tables.plot(report, tmp_path / "speeds.svg")
+    drawn = (tmp_path / "speeds.svg").read_text()
+    for name in {speed.contender for speed in report.speeds}:
+        assert f"<!-- {name} -->" in drawn

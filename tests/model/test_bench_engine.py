@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory, random_tensors) -> PackedMo
     return read_packed(path)
 
 
-def test_report_without_peers(packed: PackedModel) -> None:
+def test_report_without_peers(packed: PackedModel, tmp_path: Path) -> None:
     report = engine.run(engine.Plan(packed.path, seconds=(1,), turns=1, peers=False))
     assert len(report.runs) == 6
     assert all(run.real_time_factor > 0 for run in report.runs)
@@ -43,6 +44,8 @@ def test_report_without_peers(packed: PackedModel) -> None:
     text = console.export_text()
     assert "1 s of speech" in text
     assert "gain at 32" in text
+    engine_tables.plot(report, tmp_path / "times.svg")
+    assert "<!-- onebit 1 bit" in (tmp_path / "times.svg").read_text()
 
 
 def test_peers_compute_the_same_network(packed: PackedModel) -> None:

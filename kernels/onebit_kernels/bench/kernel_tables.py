@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from onebit_kernels.bench.bar_chart import draw_bars
 from onebit_kernels.bench.kernels import BASELINE, Report, weighted
 
 
@@ -53,3 +55,15 @@ def ratios(value: float, speeds: Mapping[tuple[str, int], float], M: int, report
     if (BASELINE, M) in speeds:
         cells.append(f"{value / speeds[BASELINE, M]:.2f}")
     return cells
+
+
+def plot(report: Report, path: Path) -> None:
+    """Speed over all layers of a block at the middle number of rows, as bars beside the int8 ceiling."""
+    totals = weighted(report)
+    rows = sorted({M for _, M in totals})
+    M = rows[len(rows) // 2]
+    speeds = {name: gops for (name, m), gops in totals.items() if m == M}
+    ordered = {name: speeds[name] for name in dict.fromkeys(s.contender for s in report.speeds)}
+    title = f"All linear layers of a block, {M} rows, one core ({report.cpu}, {report.isa}, {report.date[:10]})"
+    instruction, ceiling = report.ceilings["int8"]
+    draw_bars(path, title, "GOPS", ordered, (f"int8 ceiling ({instruction})", ceiling))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from onebit_kernels.bench.bar_chart import draw_bars
 from onebit_model.bench.engine import Batch, Report, Run, Stages
 from onebit_model.bench.memory import Memory
 
@@ -78,3 +80,12 @@ def memory_table(memory: Memory) -> Table:
     }.items():
         table.add_row(name, f"{count / MEGABYTE:.2f}")
     return table
+
+
+def plot(report: Report, path: Path) -> None:
+    """Processor time of every encoder on the middle length of speech, as bars."""
+    lengths = sorted({run.audio_seconds for run in report.runs})
+    seconds = lengths[len(lengths) // 2]
+    times = {run.encoder: run.seconds * 1e3 for run in report.runs if run.audio_seconds == seconds}
+    title = f"{seconds} s of speech, one core ({report.cpu}, {report.isa}, {report.date[:10]})"
+    draw_bars(path, title, "ms of processor time", times, None)
