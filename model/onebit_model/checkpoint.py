@@ -1,6 +1,6 @@
 """Training state on disk: written to a temporary name first, so that a kill never leaves half a file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from onebit_model.config import ModelConfig
 
 STATE_NAME = "state.pt"  # with the optimiser: to go on from
 WEIGHTS_NAME = "weights.pt"  # float16, of a finished stage
+STEP = ".step"  # after the name of a matrix: the steps of its 8-bit codes
 FORMAT = "onebit-training"
 
 
@@ -45,7 +46,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not an onebit training checkpoint")
     stored["config"] = ModelConfig(**stored["config"])
-    stored["network"] = {name: value.float() for name, value in stored["network"].items()}
+    stored["network"] = {name: value.float() for name, value in from_eight_bits(stored["network"]).items()}
     return Checkpoint(**stored)
 
 
@@ -64,3 +65,38 @@ def save_weights(path: Path, checkpoint: Checkpoint) -> None:
             {},
         ),
     )
+
+
+def save_eight_bits(path: Path, checkpoint: Checkpoint) -> None:
+    """Weights for keeping: a quarter of float32, and every nested code of a quantised network is the same again."""
+    network = to_eight_bits(checkpoint.network)
+    save_checkpoint(path, replace(checkpoint, network=network, optimizer={}))
+
+
+def to_eight_bits(network: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as codes c of value (c - 127.5) * step, a step per row; no code is zero, so signs survive.
+
+    A layer with a nested quantizer takes s4 / 16 as its step: the top four bits of a code are its 4-bit code.
+    """
+    stored = dict(network)
+    for name, value in network.items():
+        if value.ndim != 2 or "log_scale" in name:
+            continue
+        log_scale4 = network.get(name.removesuffix("weight") + "log_scale4")
+        if log_scale4 is None:
+            step = (value.abs().amax(dim=1, keepdim=True) / 127.5).clamp(min=1e-12)
+        else:
+            step = log_scale4.exp() / 16
+        stored[name] = (torch.floor(value / step) + 128).clamp(0, 255).to(torch.uint8)
+        stored[name + STEP] = step
+    return stored
+
+
+def from_eight_bits(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse; other tensors pass through."""
+    steps = {name.removesuffix(STEP): value for name, value in stored.items() if name.endswith(STEP)}
+    return {
+        name: (value.float() - 127.5) * steps[name] if name in steps else value
+        for name, value in stored.items()
+        if not name.endswith(STEP)
+    }

@@ -189,7 +189,7 @@ def _print(*parts: object) -> None:
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the trainer.")],
-    out: Annotated[Path, typer.Argument(help="Packed file to write.")],
+    out: Annotated[Path, typer.Argument(help="Packed file to write; NAME.pt: weights in 8 bits, to train on from.")],
     bits: Annotated[str, typer.Option(help="Precisions to store, as in 1,2,4.")] = "1,2,4",
     results: Annotated[
         Path | None, typer.Option(help="--json file of evaluate whose table to store in the file.")
@@ -198,9 +198,12 @@ def export(
     """Pack a training checkpoint for serving (needs torch)."""
     with errors_for_people():
         from onebit_model.evaluation import wer_table
-        from onebit_model.export import export_checkpoint
+        from onebit_model.export import export_checkpoint, keep_checkpoint
         from onebit_model.results import read_results
 
+        if out.suffix == ".pt":
+            _print(f"{out}: {keep_checkpoint(checkpoint, out):,} bytes")
+            return
         table = wer_table(read_results(results)) if results else {}
         exported = export_checkpoint(checkpoint, out, parse_bits(bits), table)
         ratio = exported.fp32_bytes / exported.packed.file_bytes

@@ -144,3 +144,20 @@ def test_errors_are_one_line(arguments: list[str], message: str) -> None:
     assert result.exit_code != 0
     assert message in " ".join(result.output.replace("│", " ").split())
     assert "Traceback" not in result.output
+
+
+def test_eight_bits_keep_the_codes_of_every_precision(checkpoint_path: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.pt"
+    run = CliRunner().invoke(app, ["export", str(checkpoint_path), str(kept)])
+    assert run.exit_code == 0, run.output
+    before, after = read_checkpoint(checkpoint_path), read_checkpoint(kept)
+    assert after.optimizer == {}
+    assert set(after.network) == set(before.network)
+    for name, value in before.network.items():
+        spread = float(value.abs().max())
+        torch.testing.assert_close(after.network[name], value, rtol=0, atol=spread / 100 + 1e-6)
+    first, second = (export_checkpoint(path, tmp_path / path.stem) for path in (checkpoint_path, kept))
+    if before.quantize is not None:
+        planes = [name for name in first.packed.tensors if name.endswith(".planes")]
+        assert planes
+        assert all(np.array_equal(first.packed.tensors[n], second.packed.tensors[n]) for n in planes)
