@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from onebit_model.live import Event, Final
 from onebit_service.answers import rounded, word_fields
@@ -64,8 +64,9 @@ KINDS: dict[str, type[Start | Finalize | Keepalive | Stop]] = {
 
 def parse_message(text: str) -> Start | Finalize | Keepalive | Stop:
     try:
-        fields = json.loads(text) if len(text) <= TEXT_CHARACTERS else None
-    except (ValueError, RecursionError):
+        # Python's own parser lets halves of surrogate pairs through, which cannot be sent back in an answer.
+        fields = from_json(text, allow_inf_nan=False) if len(text) <= TEXT_CHARACTERS else None
+    except ValueError:
         fields = None
     if not isinstance(fields, dict):
         raise WrongFrameError("a text message must be a JSON object; audio is sent as binary messages")

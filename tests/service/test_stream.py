@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "streaming.md"
 STOP = json.dumps({"type": "stop"})
 
 
@@ -128,9 +131,16 @@ async def test_silence_makes_finals(server: Any, clips: Any) -> None:
 async def test_without_endpoints_partials_and_words(server: Any, clips: Any) -> None:
     pause = np.zeros(24_000, "<i2").tobytes()
     data = clips[0].pcm + pause + clips[1].pcm
+
+    def figures() -> list[str]:
+        return [line for line in server.metrics().splitlines() if line.startswith("asr_stream_first_partial_seconds")]
+
+    before = figures()
     messages = await streamed(server, data, 3200, endpoint_silence_seconds=0, partials=False, words=False, chunk=16)
     assert [message["type"] for message in messages] == ["ready", "final", "done"]
     assert messages[1]["words"] == []
+    # Where no partials are wanted, the final is no late one.
+    assert figures() == before
 
 
 async def test_finalize(server: Any, clip: Any) -> None:
@@ -178,6 +188,9 @@ async def test_long_speech_is_cut_at_30_seconds(server: Any, clips: Any) -> None
         (['{"type": "begin"}'], 1003, "wrong_frame", None),
         ([b"audio first"], 1003, "wrong_frame", None),
         (["[" * 50_000], 1003, "wrong_frame", None),
+        (['{"type": "start", "\\ud800": 1}'], 1003, "wrong_frame", None),
+        ([start(hotwords=["\ud800"])], 1003, "wrong_frame", None),
+        ([start(endpoint_silence_seconds=float("nan"))], 1003, "wrong_frame", None),
         ([STOP], 1008, "invalid_message", "type"),
         ([start(colour="red")], 1008, "invalid_message", "colour"),
         ([start(sample_rate=7999)], 1008, "invalid_message", "sample_rate"),
@@ -211,6 +224,41 @@ async def test_frame_over_1_mib(server: Any) -> None:
         await connection.send(b"\0" * ((1 << 20) + 2))
         await received(connection)
         assert connection.close_code == 1009
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 500, b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 8])
+async def test_bytes_that_are_no_frames(server: Any, clip: Any, garbage: bytes) -> None:
+    async with opened(server) as connection:
+        await connection.send(start())
+        await connection.recv()
+        connection.transport.write(garbage)
+        await received(connection)
+        assert connection.close_code == 1002
+    assert (await streamed(server, clip.pcm, 3200))[-1]["type"] == "done"
+
+
+async def test_nothing_is_compressed(server: Any) -> None:
+    async with opened(server, compression="deflate") as connection:
+        assert connection.protocol.extensions == []
+
+
+async def test_hotwords_are_answered_with_a_warning(server: Any, clip: Any) -> None:
+    ready, *_, done = await streamed(server, clip.pcm, 3200, hotwords=["kitchen"])
+    assert ready["hotwords"] == ["kitchen"]
+    assert done["warnings"] == ["hotwords_ignored"]
+
+
+async def test_the_example_of_the_documentation_runs(server: Any, clip: Any, tmp_path: Path) -> None:
+    example = DOCUMENT.read_text().partition("```python\n")[2].partition("```")[0]
+    assert "ws://127.0.0.1:8000/stream" in example
+    (tmp_path / "example.py").write_text(example.replace("ws://127.0.0.1:8000/stream", server.stream_url))
+    (tmp_path / "speech.s16le").write_bytes(clip.pcm)
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "example.py", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await program.communicate()
+    assert program.returncode == 0
+    assert output.decode().splitlines()[-1].startswith("final ")
 
 
 async def test_wrong_subprotocol(server: Any) -> None:
