@@ -160,8 +160,13 @@ class StreamSession:
     # Receiving
 
     async def _watch_idleness(self) -> None:
-        """One timer for the whole stream: a timeout around every receive would cost more than the message."""
-        while (left := self._heard + self._settings.idle_seconds - time.monotonic()) > 0 or self._is_held_back:
+        """One timer for the whole stream: a timeout around every receive would cost more than the message.
+
+        A client that the server does not listen to, or that has said all it had to say, is not idle."""
+        while True:
+            left = self._heard + self._settings.idle_seconds - time.monotonic()
+            if left <= 0 and not (self._is_held_back or self._stopping):
+                break
             await asyncio.sleep(max(left, 0.1))
         raise self._idle_error()
 
@@ -288,7 +293,8 @@ class StreamSession:
         now, metrics, bits = time.monotonic(), self._service.metrics, str(self.bits)
         if self._times.first_partial is None and self._times.first_audio is not None:
             self._times.first_partial = now
-            metrics.first_partial.labels(bits).observe(now - self._times.first_audio)
+            if self._start.partials:
+                metrics.first_partial.labels(bits).observe(now - self._times.first_audio)
         if isinstance(event, Final) and event.reason in ("finalize", "stop") and self._times.asked:
             metrics.finalization.labels(bits).observe(now - self._times.asked.pop(0))
 
