@@ -65,9 +65,9 @@ class EngineThread(threading.Thread):
                     self._run_files(batch)
                 else:
                     self._run_streams(batch)
-            except Exception:
+            except Exception as failure:
                 log.exception("engine_step_failed")
-                self._fail(batch)
+                self._fail(batch, failure)
             finally:
                 self._scheduler.finished(batch, time.perf_counter() - begin)
 
@@ -105,15 +105,21 @@ class EngineThread(threading.Thread):
         for loop, items in by_loop.items():
             _on_loop(loop, partial(_deliver_all, items))
 
-    def _fail(self, batch: StreamBatch | FileBatch) -> None:
-        error = InternalError("the engine failed; the log says why, under this request's id")
+    def _fail(self, batch: StreamBatch | FileBatch, failure: Exception) -> None:
         if isinstance(batch, FileBatch):
             for job, _ in batch.items:
-                job.fail(error)
+                job.fail(_engine_error(failure))
             return
         for stream_job in batch.jobs:
             stream_job.is_closed = True
-            _on_loop(stream_job.loop, partial(stream_job.deliver, News(error=error)))
+            _on_loop(stream_job.loop, partial(stream_job.deliver, News(error=_engine_error(failure))))
+
+
+def _engine_error(failure: Exception) -> InternalError:
+    """One for each request: it is logged again where the request's id is known."""
+    error = InternalError("the engine failed; the log says why, under this request's id")
+    error.__cause__ = failure
+    return error
 
 
 def _deliver_all(deliveries: list[tuple[StreamJob, News]]) -> None:

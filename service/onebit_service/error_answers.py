@@ -83,6 +83,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     if isinstance(error, RequestValidationError):
         error = invalid_parameter(error)
+    if meaning_of(error).code == "internal":
+        log.error("request_failed", path=request.url.path, exc_info=error)
     return error_response(request, error)
 
 

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -20,7 +21,7 @@ from onebit_model.recognizer import Segment
 from onebit_service.answers import MEDIA_TYPES, full_text, rounded, text_answer
 from onebit_service.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, OPENAI_ANSWERS
 from onebit_service.error_answers import public_error
-from onebit_service.errors import InvalidParameterError, UnknownModelError
+from onebit_service.errors import InvalidParameterError, UnknownModelError, meaning_of
 from onebit_service.peer import Peer
 from onebit_service.service import Service
 from onebit_service.transcribe_route import authorized_client
@@ -28,6 +29,7 @@ from onebit_service.transcription import ClientGoneError, FileTranscription, Tra
 from onebit_service.uploads import FilePiece, FormField, FormReader, multipart_boundary, received_body
 from onebit_service.work import FileRequest
 
+log = structlog.get_logger("onebit.openai")
 router = APIRouter()
 
 ALIAS = "whisper-1"
@@ -204,7 +206,10 @@ async def _events(transcript: Transcript, first: Segment | None, rest: AsyncIter
     except ClientGoneError:
         return
     except Exception as error:
-        yield _event({"type": "error", "error": {"message": str(public_error(error))}})
+        shown = public_error(error)
+        if meaning_of(shown).code == "internal":
+            log.error("request_failed", exc_info=error)
+        yield _event({"type": "error", "error": {"message": str(shown)}})
 
 
 def _event(fields: dict[str, Any]) -> str:

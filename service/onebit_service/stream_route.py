@@ -64,7 +64,7 @@ async def _hold(service: Service, websocket: WebSocket, session: StreamSession, 
 async def _refuse(service: Service, websocket: WebSocket, session: StreamSession, error: Exception) -> int:
     shown = public_error(error)
     meaning = meaning_of(shown)
-    if shown is not error:
+    if meaning.code == "internal":
         log.error("stream_failed", exc_info=error)
     service.metrics.rejected.labels(meaning.code).inc()
     # The client may be gone, or not reading; either way there is nobody to tell.
