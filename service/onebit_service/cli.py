@@ -103,12 +103,14 @@ def stream(
     with errors_for_people():
         import asyncio
 
+        from websockets.exceptions import WebSocketException
+
         from onebit_service.client import StreamOptions, StreamRefusedError
         from onebit_service.stream_command import StreamJob, run_stream
 
         try:
             asyncio.run(run_stream(StreamJob(url, file, StreamOptions(bits=bits), key, real_time)))
-        except (StreamRefusedError, OSError) as error:
+        except (StreamRefusedError, WebSocketException, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
 

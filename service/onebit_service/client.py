@@ -127,6 +127,8 @@ async def open_stream(
         additional_headers=headers,
         compression=None,
         max_size=None,
+        # Pings keep the way open, but their answers wait behind audio that the server holds back.
+        ping_timeout=None,
     ) as connection:
         # A refusal says more than the failure to send.
         with suppress(ConnectionClosed):

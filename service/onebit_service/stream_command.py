@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+from websockets.exceptions import ConnectionClosed
 
 from onebit_model.audio import AudioOptions, open_audio
 from onebit_model.config import SAMPLE_RATE
@@ -50,9 +52,24 @@ async def run_stream(job: StreamJob) -> None:
         # Ctrl+C reaches the recorder too: it ends, and with it the stream, in good order.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     async with open_stream(job.url, job.options, job.key) as stream:
-        sending = asyncio.create_task(stream.send_all(_packets(job)))
-        await _show(stream, Console())
-        await sending
+        await _converse(stream, job)
+
+
+async def _converse(stream: StreamClient, job: StreamJob) -> None:
+    """Until `done`; audio that cannot be read ends it at once, for nobody would ever send `stop`."""
+    sending = asyncio.create_task(stream.send_all(_packets(job)))
+    showing = asyncio.create_task(_show(stream, Console()))
+    try:
+        await asyncio.wait((sending, showing), return_when=asyncio.FIRST_EXCEPTION)
+        # What the server says when it closes tells more than that nothing can be sent any more.
+        with suppress(ConnectionClosed):
+            if sending.done():
+                await sending
+        await showing
+    finally:
+        for task in (sending, showing):
+            task.cancel()
+        await asyncio.gather(sending, showing, return_exceptions=True)
 
 
 async def _show(stream: StreamClient, console: Console) -> None:

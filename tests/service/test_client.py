@@ -41,22 +41,66 @@ async def test_refusals(server: Any) -> None:
     assert refused.value.close_code == 1008
 
 
+def stream_command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "onebit_service", "stream", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
 @pytest.mark.parametrize("source", ["file", "standard input"])
 def test_stream_command(server: Any, clip: Any, tmp_path: Path, source: str) -> None:
     audio = tmp_path / "speech.flac"
     audio.write_bytes(clip.encoded(format="FLAC"))
     name = str(audio) if source == "file" else "-"
-    command = [sys.executable, "-m", "onebit_service", "stream", name, "--url", server.stream_url]
     with audio.open("rb") as data:
-        done = subprocess.run(command, stdin=data, capture_output=True, text=True, timeout=60, check=False)
+        done = stream_command(name, "--url", server.stream_url, stdin=data)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
-def test_stream_command_without_server(tmp_path: Path, clip: Any) -> None:
+@pytest.fixture
+def recorder(clip: Any, tmp_path: Path) -> dict[str, str]:
+    """A machine whose microphone hears a clip."""
+    (tmp_path / "clip.s16le").write_bytes(clip.pcm)
+    program = tmp_path / "arecord"
+    program.write_text(f"#!/bin/sh\nexec cat {tmp_path}/clip.s16le\n")
+    program.chmod(0o755)
+    return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def test_stream_command_with_a_microphone(server: Any, clip: Any, tmp_path: Path, recorder: dict[str, str]) -> None:
+    heard = stream_command("--microphone", "--url", server.stream_url, env=recorder)
+    assert heard.returncode == 0, heard.stderr
     audio = tmp_path / "speech.wav"
     audio.write_bytes(clip.encoded())
-    command = [sys.executable, "-m", "onebit_service", "stream", str(audio), "--url", "ws://127.0.0.1:1/stream"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ, check=False)
+    assert heard.stdout == stream_command(str(audio), "--url", server.stream_url).stdout
+
+
+@pytest.mark.parametrize("source", ["nothing", "text", "no recorder"])
+def test_stream_command_without_audio(server: Any, tmp_path: Path, source: str) -> None:
+    """The reason is shown at once, not after the server has waited in vain for audio."""
+    (tmp_path / "text").write_text("hello")
+    arguments = ("--microphone",) if source == "no recorder" else (str(tmp_path / source),)
+    begin = time.monotonic()
+    done = stream_command(*arguments, "--url", server.stream_url, env=os.environ | {"PATH": str(tmp_path)})
+    assert time.monotonic() - begin < 20
+    assert done.returncode == 1
+    reason = {"nothing": "No such file", "text": "not audio", "no recorder": "no recording program"}[source]
+    assert done.stderr.startswith("error:")
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/stream", "nonsense", "{http}/stream", "{ws}/nothing"])
+def test_stream_command_without_server(server: Any, tmp_path: Path, clip: Any, url: str) -> None:
+    audio = tmp_path / "speech.wav"
+    audio.write_bytes(clip.encoded())
+    done = stream_command(str(audio), "--url", url.format(http=server.url, ws=f"ws://{server.address}"))
     assert done.returncode == 1
     assert done.stderr.startswith("error:")
+
+
+def test_stream_command_with_a_precision_that_is_not_there(server: Any, tmp_path: Path, clip: Any) -> None:
+    audio = tmp_path / "speech.wav"
+    audio.write_bytes(clip.encoded())
+    done = stream_command(str(audio), "--url", server.stream_url, "--bits", "3")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unsupported_bits")
