@@ -20,7 +20,9 @@ from typing import IO
 from onebit_model.errors import UnsupportedMediaError
 
 MEMORY_BYTES = 2 << 30
-MESSAGE_BYTES = 2000
+MESSAGES_BYTES = 1 << 16
+# What the demuxers of MP4 and Matroska say when the file is shorter than it should be; others cannot know.
+SIGNS_OF_A_MISSING_END = ("partial file", "File ended prematurely")
 
 
 def ffmpeg_container(head: bytes) -> str | None:
@@ -42,10 +44,12 @@ class Decoded:
     errors: IO[bytes]
 
     def at_end(self) -> bool:
-        if self.process.wait() == 0:
-            return False
+        status = self.process.wait()
         self.errors.seek(0)
-        last_line = self.errors.read(MESSAGE_BYTES).decode(errors="replace").strip().rpartition("\n")[2]
+        messages = self.errors.read(MESSAGES_BYTES).decode(errors="replace").strip()
+        if status == 0:
+            return any(sign in messages for sign in SIGNS_OF_A_MISSING_END)
+        last_line = messages.rpartition("\n")[2]
         raise UnsupportedMediaError(f"ffmpeg cannot decode the audio: {last_line or 'it ran out of time or memory'}")
 
 
@@ -70,7 +74,8 @@ class Ffmpeg:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={},
-                pass_fds=[file.fileno()],
+                # A message too many must be lost, not end the process: SIGXFSZ stays ignored, as Python has it.
+                pass_fds=[file.fileno()], restore_signals=False,
             )  # fmt: skip
             assert process.stdout is not None
             self._limit(process.pid)
@@ -91,7 +96,7 @@ class Ffmpeg:
         for kind, limit in (
             (resource.RLIMIT_CPU, seconds),
             (resource.RLIMIT_AS, MEMORY_BYTES),
-            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_FSIZE, MESSAGES_BYTES),
         ):
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process, kind, (limit, limit))

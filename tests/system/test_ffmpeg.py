@@ -19,13 +19,18 @@ TONE = (0.2 * np.sin(np.arange(3 * 16_000) * 0.2)).astype(np.float32)
 
 
 def seconds_of(data: bytes, maximum_seconds: float = 100, ffmpeg_seconds: float = 30) -> float:
+    return decoded(data, maximum_seconds, ffmpeg_seconds)[0]
+
+
+def decoded(data: bytes, maximum_seconds: float = 100, ffmpeg_seconds: float = 30) -> tuple[float, list[str]]:
     feed = ByteFeed()
     for start in range(0, len(data), 5000):
         feed.offer(data[start : start + 5000])
     feed.close()
     options = AudioOptions(maximum_seconds=maximum_seconds, ffmpeg=Ffmpeg.find("ffmpeg", ffmpeg_seconds))
     with open_audio(feed, options) as audio:
-        return sum(len(block) for block in audio.blocks()) / 16_000
+        seconds = sum(len(block) for block in audio.blocks()) / 16_000
+        return seconds, audio.warnings
 
 
 def converted(tmp_path: Path, name: str, *options: str) -> bytes:
@@ -42,8 +47,28 @@ def converted(tmp_path: Path, name: str, *options: str) -> bytes:
      ("a.aac", []), ("a.avi", []), ("a.flv", ["-ar", "44100"]), ("a.wma", [])],
 )  # fmt: skip
 def test_containers(tmp_path: Path, name: str, options: list[str]) -> None:
+    seconds, warnings = decoded(converted(tmp_path, name, *options))
+    assert seconds == pytest.approx(3.0, abs=0.2)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "warnings"),
+    [("a.mp4", ["-c:a", "aac", "-movflags", "+faststart"], ["truncated"]),
+     ("a.webm", ["-c:a", "libopus"], ["truncated"]), ("a.aac", [], [])],
+)  # fmt: skip
+def test_a_missing_end(tmp_path: Path, name: str, options: list[str], warnings: list[str]) -> None:
     data = converted(tmp_path, name, *options)
-    assert seconds_of(data) == pytest.approx(3.0, abs=0.2)
+    seconds, found = decoded(data[: len(data) * 2 // 3])
+    assert 1.0 < seconds < 2.5
+    assert found == warnings
+
+
+def test_damage_in_the_middle_costs_what_is_damaged(tmp_path: Path) -> None:
+    data = bytearray(converted(tmp_path, "a.aac"))
+    for at in range(len(data) // 2, len(data) // 2 + 300):
+        data[at] ^= 0x5A
+    assert seconds_of(bytes(data)) == pytest.approx(3.0, abs=0.5)
 
 
 def test_without_ffmpeg(tmp_path: Path) -> None:
@@ -56,7 +81,7 @@ def test_without_ffmpeg(tmp_path: Path) -> None:
 
 def test_broken_container(tmp_path: Path) -> None:
     data = converted(tmp_path, "a.mp4")
-    with pytest.raises(UnsupportedMediaError):
+    with pytest.raises(UnsupportedMediaError, match="Invalid data"):
         seconds_of(data[:64])
     with pytest.raises(UnsupportedMediaError):
         seconds_of(b"\x1a\x45\xdf\xa3" + bytes(10_000))
