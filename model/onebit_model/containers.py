@@ -163,7 +163,8 @@ def open_container(feed: ByteFeed, ffmpeg: Ffmpeg | None) -> Iterator[SampleRead
             yield _opened(_ForwardFile, source, lambda: pump.at_end(source))
     elif head.startswith(WHOLE_FILE_MAGIC):
         with _temporary_copy(feed) as file:
-            yield _opened(soundfile.SoundFile, file, lambda: False)
+            is_cut = os.fstat(file.fileno()).st_size < _announced_bytes(head)
+            yield _opened(soundfile.SoundFile, file, lambda: is_cut)
     else:
         raise UnsupportedMediaError("the data is not audio of a known format")
 
@@ -185,6 +186,17 @@ def _opened(kind: Any, source: Any, at_end: Callable[[], bool], length_is_known:
     except soundfile.LibsndfileError as error:
         at_end()
         raise UnsupportedMediaError(f"the audio cannot be read: {error.error_string}") from error
+
+
+def _announced_bytes(head: bytes) -> int:
+    """How long the file is by its header; 0 where the format does not say. libsndfile believes what is there."""
+    if head[:4] == b"RF64" and head[12:16] == b"ds64":
+        return int.from_bytes(head[20:28], "little") + 8
+    if head[:4] == b"riff":
+        return int.from_bytes(head[16:24], "little")
+    if head[:4] in (b"RIFF", b"RIFX", b"FORM"):
+        return int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big") + 8
+    return 0
 
 
 def _is_piped(head: bytes) -> bool:
