@@ -27,7 +27,7 @@ from onebit_service.service import Service
 from onebit_service.transcribe_route import authorized_client
 from onebit_service.transcription import ClientGoneError, FileTranscription, Transcript
 from onebit_service.uploads import FilePiece, FormField, FormReader, multipart_boundary, received_body
-from onebit_service.work import FileRequest
+from onebit_service.work import FileJob, FileRequest
 
 log = structlog.get_logger("onebit.openai")
 router = APIRouter()
@@ -136,11 +136,11 @@ async def create_transcription(request: Request) -> Response:
     service: Service = request.app.state.service
     client = authorized_client(service, request)
     form = Form()
-    audio = await _audio_after_model(request, service, form)
+    upload = await _audio_after_model(request, service, form, client)
     request.state.bits = bits = _bits_of(service, form.values["model"])
     options = AudioOptions(maximum_seconds=service.settings.max_audio_seconds, ffmpeg=service.ffmpeg)
-    file = FileTranscription(service, FileRequest(client, bits), options)
-    segments = file.segments(audio, Peer(request))
+    file = FileTranscription(service, FileRequest(client, bits), options, upload.job)
+    segments = file.segments(upload.audio, Peer(request))
     if form.values.get("stream") == "true":
         form.checked()
         # Errors that show at the beginning get their proper status; later ones become an event.
@@ -151,7 +151,15 @@ async def create_transcription(request: Request) -> Response:
     return _answer(file.transcript, form.checked())
 
 
-async def _audio_after_model(request: Request, service: Service, form: Form) -> AsyncIterator[bytes]:
+@dataclass(frozen=True)
+class Upload:
+    """The audio, and the place that the file has taken where it had to be received first."""
+
+    audio: AsyncIterator[bytes]
+    job: FileJob | None = None
+
+
+async def _audio_after_model(request: Request, service: Service, form: Form, client: str) -> Upload:
     """Reads the form up to its file; where the model comes after it, the file has to wait on disk."""
     boundary = multipart_boundary(request.headers.get("content-type", ""))
     if boundary is None:
@@ -162,9 +170,9 @@ async def _audio_after_model(request: Request, service: Service, form: Form) -> 
             form.add(item)
         elif "model" in form.values:
             form.checked()
-            return _file_pieces(items, form)
+            return Upload(_file_pieces(items, form))
         else:
-            return await _spooled(items, form)
+            return await _spooled(items, form, service, client)
     raise MissingAudioError("the form has no part named file")
 
 
@@ -176,11 +184,19 @@ async def _file_pieces(items: AsyncIterator[FormField | FilePiece], form: Form) 
             form.add(item)
 
 
-async def _spooled(items: AsyncIterator[FormField | FilePiece], form: Form) -> AsyncIterator[bytes]:
+async def _spooled(items: AsyncIterator[FormField | FilePiece], form: Form, service: Service, client: str) -> Upload:
+    """Files on disk are as many as files in work: each takes its place, or is refused, before it is received."""
+    job = service.scheduler.submit(FileRequest(client, service.settings.default_bits))
     file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # the generator below closes it
-    async for piece in _file_pieces(items, form):
-        file.write(piece)
-    form.checked()
+    try:
+        async for piece in _file_pieces(items, form):
+            job.raise_error()
+            file.write(piece)
+        job.request = FileRequest(client, _bits_of(service, form.checked().model))
+    except BaseException:
+        file.close()
+        service.scheduler.leave(job)
+        raise
     file.seek(0)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -188,7 +204,7 @@ async def _spooled(items: AsyncIterator[FormField | FilePiece], form: Form) -> A
             while data := file.read(READ_BYTES):
                 yield data
 
-    return pieces()
+    return Upload(pieces(), job)
 
 
 async def _events(transcript: Transcript, first: Segment | None, rest: AsyncIterator[Segment]) -> AsyncIterator[str]:

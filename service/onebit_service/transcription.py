@@ -40,15 +40,17 @@ class Transcript:
 
 
 class FileTranscription:
-    def __init__(self, service: Service, request: FileRequest, audio: AudioOptions) -> None:
+    def __init__(self, service: Service, request: FileRequest, audio: AudioOptions, job: FileJob | None = None) -> None:
+        """`job`: the place that the file has taken already."""
         self.transcript = Transcript(request.bits)
         self._service = service
         self._request = request
         self._audio = audio
+        self._place = job
 
     async def segments(self, body: AsyncIterator[bytes], peer: Peer) -> AsyncIterator[Segment]:
         """Segments in order, as they are known; raises BusyError before anything of the body is read."""
-        self._job: FileJob = self._service.scheduler.submit(self._request)
+        self._job: FileJob = self._place or self._service.scheduler.submit(self._request)
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
         feed = ByteFeed(on_room=lambda: _call_on(loop, room.set))

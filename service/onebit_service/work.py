@@ -61,7 +61,7 @@ class FileJob:
     def submit(self, segment: AudioSegment) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._unfinished < PENDING_SEGMENTS or self._error is not None)
-            self._raise_error()
+            self.raise_error()
             index = self._submitted
             self._submitted += 1
             self._unfinished += 1
@@ -98,14 +98,15 @@ class FileJob:
     async def segments(self) -> AsyncIterator[Segment]:
         for index in itertools.count():
             while index not in self._done:
-                self._raise_error()
+                self.raise_error()
                 if self._ended and index >= self._submitted:
                     return
                 await self._news.wait()
                 self._news.clear()
             yield self._done.pop(index)
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """What ended the job, if anything has."""
         if self._error is not None:
             raise self._error
 

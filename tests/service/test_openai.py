@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +119,32 @@ def test_errors_as_the_client_sees_them(api: openai.OpenAI, clip: Any) -> None:
         create(file=("a.wav", b"nothing"), model="whisper-1", stream=True)
     with pytest.raises(openai.BadRequestError, match="no audio"):
         create(file=("a.wav", b""), model="whisper-1")
+
+
+def test_a_file_before_its_model_takes_a_place(start_server: Any, clip: Any) -> None:
+    """It is received before anybody knows how to transcribe it, but not more of them than there are places."""
+    head = (
+        b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
+    )
+    fields = {"file": ("a.wav", clip.encoded()), "model": (None, "whisper-1")}
+    with start_server(max_files=1) as small, socket.create_connection(("127.0.0.1", small.port)) as holder:
+        holder.sendall(head)
+        while small.gauge("asr_queue_depth") == 0:
+            time.sleep(0.02)
+        for path in ("/v1/audio/transcriptions", "/transcribe"):
+            files = fields if path.startswith("/v1/") else {"file": clip.encoded()}
+            answer = httpx.post(f"{small.url}{path}", files=files)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
+        holder.close()
+        while small.gauge("asr_queue_depth") == 1:
+            time.sleep(0.02)
+        bad = fields | {"model": (None, "gpt-9")}
+        assert httpx.post(f"{small.url}/v1/audio/transcriptions", files=bad).status_code == 404
+        assert small.gauge("asr_queue_depth") == 0
+        assert httpx.post(f"{small.url}/v1/audio/transcriptions", files=fields).status_code == 200
 
 
 def test_keys(start_server: Any, clip: Any) -> None:
