@@ -20,11 +20,48 @@ ESTABLISHED = 1
 
 
 class PeerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with the socket of the connection in the state of its requests."""
+    """uvicorn's HTTP protocol, with the socket of the connection in the state of its requests.
+
+    uvicorn waits for ever for the head of a request: connections that never send one would use up all descriptors.
+    """
+
+    def __init__(self, *arguments: Any, head_seconds: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_seconds = head_seconds
+        self._head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"]["peer_socket"] = self.transport.get_extra_info("socket")
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._head_came()
+        self._head_due = self.loop.call_later(self._head_seconds, self._give_up)
+
+    def _head_came(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _give_up(self) -> None:
+        # A head that comes while the request before it is being answered may wait for it.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect_head()
+        else:
+            self.transport.close()
 
 
 class Peer:

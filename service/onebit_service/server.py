@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -77,7 +78,7 @@ def serve(app: FastAPI) -> int:
         port=settings.port,
         log_config=None,
         access_log=False,
-        http=PeerProtocol,
+        http=partial(PeerProtocol, head_seconds=settings.upload_idle_seconds),  # type: ignore[arg-type]
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME_BYTES,
         ws_per_message_deflate=False,

@@ -39,7 +39,9 @@ class Settings:
     )
     max_upload_bytes: int = _setting(4 << 30, "Largest body of a request.")
     max_audio_seconds: float = _setting(14400.0, "Longest audio of a file.")
-    upload_idle_seconds: float = _setting(20.0, "An upload that sends nothing for this long is given up.")
+    upload_idle_seconds: float = _setting(
+        20.0, "An upload that sends nothing for this long is given up, and a connection whose request does not begin."
+    )
     min_upload_bytes_per_second: int = _setting(200, "Slowest upload, on average, after its first upload_idle_seconds.")
     ffmpeg: str = _setting("ffmpeg", "Program for containers that libsndfile does not know (mp4, webm); empty: none.")
     ffmpeg_seconds: float = _setting(600.0, "Longest run of ffmpeg for one file.")

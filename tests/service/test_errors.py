@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from onebit_service.application import create_app
 from onebit_service.settings import Settings
@@ -198,6 +201,34 @@ def test_slow_upload(strict: Any, clip: Any, pause_seconds: float) -> None:
     assert strict.gauge("asr_queue_depth") == 0
 
 
+@pytest.mark.parametrize("head", [b"", b"POST /transcribe HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_come(strict: Any, head: bytes) -> None:
+    """Byte by byte is no better; what comes in time may take its time afterwards."""
+    with socket.create_connection(("127.0.0.1", strict.port)) as connection:
+        connection.settimeout(10)
+        begin = time.monotonic()
+        connection.sendall(head)
+        while time.monotonic() - begin < 0.6:
+            time.sleep(0.2)
+            connection.sendall(head[-1:])
+        assert connection.recv(100) == b""
+        assert 0.9 < time.monotonic() - begin < 5
+
+
+def test_a_connection_may_be_used_again(strict: Any) -> None:
+    with httpx.Client(base_url=strict.url) as http:
+        for _ in range(2):
+            assert http.get("/health/live").status_code == 200
+            time.sleep(1.5)
+
+
+def test_a_stream_has_time_for_its_start(strict: Any) -> None:
+    with connect(strict.stream_url, additional_headers=KEY) as stream:
+        time.sleep(1.5)
+        stream.send('{"type": "start"}')
+        assert json.loads(stream.recv())["type"] == "ready"
+
+
 def test_rate_limit(start_server: Any, clip: Any) -> None:
     with start_server(rate_limit="2/minute", api_keys="one,two") as limited:
 
@@ -209,6 +240,13 @@ def test_rate_limit(start_server: Any, clip: Any) -> None:
         answer = ask("one")
         check(answer, 429, "rate_limited")
         assert 1 <= int(answer.headers["retry-after"]) <= 60
+        with connect(limited.stream_url, additional_headers={"authorization": "Bearer one"}) as stream:
+            error = json.loads(stream.recv())
+            assert error["code"] == "rate_limited"
+            assert 1 <= error["retry_after_seconds"] <= 60
+            with pytest.raises(ConnectionClosed):
+                stream.recv()
+            assert stream.close_code == 1013
         assert ask("two").status_code == 200
 
 
