@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import wave
 from typing import Any
 
@@ -221,6 +222,36 @@ def test_truncated_compressed_audio(client: httpx.Client, clip: Any, container: 
     assert answer.status_code == 200, answer.text
     assert answer.json()["warnings"] == ["truncated"]
     assert answer.json()["duration_seconds"] > clip.seconds / 4
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\\..\\b.wav", "a.wav; rm -rf ~", "x" * 1000])
+def test_file_names_mean_nothing(client: httpx.Client, clip: Any, expected: str, name: str) -> None:
+    assert text_of(client.post("/transcribe", files={"file": (name, clip.encoded(subtype="FLOAT"))})) == expected
+
+
+def test_hotwords_are_answered_with_a_warning(client: httpx.Client, clip: Any) -> None:
+    query = {"hotwords": ["kitchen, light", "lamp"], "beam": 1}
+    assert client.post("/transcribe", params=query, content=clip.encoded()).json()["warnings"] == ["hotwords_ignored"]
+    assert client.post("/transcribe", params={"hotwords": " , "}, content=clip.encoded()).json()["warnings"] == []
+
+
+def test_security_headers(client: httpx.Client) -> None:
+    for path in ("/", "/page/page.js", "/health/live", "/nothing"):
+        headers = client.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "microphone=(self)" in headers["permissions-policy"]
+
+
+def test_each_request_is_a_line_of_the_log(server: Any, client: httpx.Client, clip: Any) -> None:
+    client.post("/transcribe", params={"bits": 2}, content=clip.encoded(), headers={"x-request-id": "find-me"})
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("request_id") == "find-me"]
+    assert (line["event"], line["endpoint"], line["bits"], line["status"]) == ("request", "transcribe", "2", 200)
+    assert line["seconds"] > 0
+    assert line["timestamp"].endswith("Z")
 
 
 def test_request_id_is_echoed_or_made(client: httpx.Client) -> None:
