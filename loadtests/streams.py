@@ -5,7 +5,8 @@
 
 A final text is late by the time from `stop` to the `final` that answers it (to `done` where nothing was left to say).
 Only streams that stop while all others speak are measured, not those of the first seconds and of the last; that part
-of a run goes on until each place had a stop of its own. The server and this client share the machine unless
+of a run goes on until each place had a stop of its own. A first partial is late by the time from the onset of speech
+in the clip to its text; what is never said has none. The server and this client share the machine unless
 --server-cpus says otherwise; what the client itself takes is reported.
 """
 
@@ -25,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from loadtests.server import Figures, Server, cpu_list, server_under_test
-from loadtests.speech import BYTES_PER_SECOND, pcm_clips
+from loadtests.speech import BYTES_PER_SECOND, onset_seconds, pcm_clips
 from loadtests.wire import Message, Wire, audio_frames, connect, text_frame
 
 SEED = 20250521
@@ -52,10 +53,23 @@ class Load:
     bound_seconds: float
 
 
+@dataclass(frozen=True)
+class Clip:
+    frames: list[bytes]
+    onset_seconds: float
+
+    @staticmethod
+    def cut(pcm: bytes, packet_bytes: int) -> Clip:
+        """Whole packets: the end of a clip is spoken in real time too."""
+        whole = pcm[: len(pcm) // packet_bytes * packet_bytes]
+        return Clip(audio_frames(whole, packet_bytes), onset_seconds(whole))
+
+
 @dataclass
 class Tally:
     """What came back, over all streams of one run."""
 
+    partial_seconds: list[float] = field(default_factory=list)
     final_seconds: list[float] = field(default_factory=list)
     late_sends: list[float] = field(default_factory=list)
     unmeasured: int = 0
@@ -96,6 +110,9 @@ class Report:
     finished: int
     lost: int
     refused: int
+    first_partials: int
+    first_partial_p50_ms: float
+    first_partial_p95_ms: float
     final_p50_ms: float
     final_p95_ms: float
     final_p99_ms: float
@@ -113,6 +130,7 @@ class Report:
             verdict = "NOTHING MEASURED"
         return (
             f"{self.streams:4d} streams, {self.bits} bit, chunk {self.chunk}, packets of {self.packet_ms:g} ms: "
+            f"first partial p50 {self.first_partial_p50_ms:.0f} p95 {self.first_partial_p95_ms:.0f} ms, "
             f"final p50 {self.final_p50_ms:.0f} p95 {self.final_p95_ms:.0f} p99 {self.final_p99_ms:.0f} ms, {verdict}; "
             f"{self.measured} measured, {self.finished} finished, {self.lost} lost, {self.refused} refused; "
             f"server {self.server_cpu_seconds_per_stream_second:.5f} CPU s per stream s, "
@@ -125,12 +143,13 @@ class Report:
 class Talker:
     """One place in the load: speaks a clip in real time, stops, waits for the final text, and starts again."""
 
-    def __init__(self, server: Server, load: Load, clips: list[list[bytes]], tally: Tally, window: Window) -> None:
+    def __init__(self, server: Server, load: Load, clips: list[Clip], tally: Tally, window: Window) -> None:
         self._server = server
         self._load = load
         self._clips = itertools.cycle(clips)
         self._tally = tally
         self._window = window
+        self._onset_at = 0.0
         self._stopped_at = 0.0
         self._stop_counts = False
         self._was_measured = False
@@ -143,7 +162,7 @@ class Talker:
         while not self._window.is_over:
             await self._once(clock, next(self._clips))
 
-    async def _once(self, clock: Clock, frames: list[bytes]) -> None:
+    async def _once(self, clock: Clock, clip: Clip) -> None:
         self._stopped_at, self._answered, self._refused = 0.0, False, False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -153,7 +172,8 @@ class Talker:
             await asyncio.sleep(1)
             return
         wire.send(text_frame(type="start", bits=self._load.bits, chunk=self._load.chunk))
-        await clock.send_paced(wire, frames)
+        self._onset_at = time.perf_counter() + clip.onset_seconds
+        await clock.send_paced(wire, clip.frames)
         self._stop_counts = self._window.is_open
         self._stopped_at = time.perf_counter()
         wire.send(STOP)
@@ -162,7 +182,7 @@ class Talker:
         except TimeoutError:
             wire.transport.abort()
             code = -1
-        self._count(code, len(frames))
+        self._count(code, len(clip.frames))
 
     def _heard(self, message: Message, moment: float) -> None:
         if message["type"] in ("final", "done") and self._stopped_at and not self._answered:
@@ -171,6 +191,10 @@ class Talker:
                 self._tally.final_seconds.append(moment - self._stopped_at)
                 self._tally.unmeasured -= not self._was_measured
                 self._was_measured = True
+        elif message["type"] == "partial" and self._onset_at:
+            if self._window.is_open:
+                self._tally.partial_seconds.append(moment - self._onset_at)
+            self._onset_at = 0.0
         elif message["type"] == "error":
             self._refused = message["code"] in ("overloaded", "rate_limited", "draining", "loading")
 
@@ -224,9 +248,7 @@ class Clock:
 
 async def run_load(server: Server, load: Load) -> Report:
     packet_bytes = int(load.packet_seconds * BYTES_PER_SECOND)
-    # Whole packets: the end of a clip is spoken in real time too.
-    spoken = pcm_clips(CLIPS, load.clip_seconds)
-    clips = [audio_frames(pcm[: len(pcm) // packet_bytes * packet_bytes], packet_bytes) for pcm in spoken]
+    clips = [Clip.cut(pcm, packet_bytes) for pcm in pcm_clips(CLIPS, load.clip_seconds)]
     tally = Tally()
     clock = Clock(load.packet_seconds, tally.late_sends)
     ticking = asyncio.create_task(clock.run())
@@ -262,6 +284,9 @@ def _report(
         finished=tally.finished,
         lost=tally.lost,
         refused=tally.refused,
+        first_partials=len(tally.partial_seconds),
+        first_partial_p50_ms=quantile(tally.partial_seconds, 0.5) * 1000,
+        first_partial_p95_ms=quantile(tally.partial_seconds, 0.95) * 1000,
         final_p50_ms=quantile(tally.final_seconds, 0.5) * 1000,
         final_p95_ms=p95 * 1000,
         final_p99_ms=quantile(tally.final_seconds, 0.99) * 1000,

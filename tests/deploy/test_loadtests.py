@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loadtests import streams
-from loadtests.server import cpu_list, require_loopback
+from loadtests.server import Server, cpu_list, require_loopback
 from loadtests.soak import GROWTH_BYTES, memory_of
+from loadtests.speech import onset_seconds
 from loadtests.streams import Load, Tally, Window, quantile
 from loadtests.wire import Message, Wire, audio_frames, frame, text_frame
 
@@ -116,6 +120,41 @@ def test_the_window_lasts_until_each_place_was_measured(monkeypatch: pytest.Monk
     assert not window.is_open
     now = 110
     assert window.is_open
+
+
+def test_onset_is_where_speech_begins() -> None:
+    generator = np.random.default_rng(1)
+    hum = generator.normal(0, 30, 16_000)
+    speech = generator.normal(0, 3000, 16_000)
+    assert onset_seconds(np.concatenate([hum, speech, hum]).astype("<i2").tobytes()) == pytest.approx(1.0, abs=0.02)
+    assert onset_seconds(speech.astype("<i2").tobytes()) == 0
+
+
+async def test_the_first_partial_counts_from_the_onset_of_speech() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        await asyncio.sleep(0.5)
+        for kind in ("partial", "partial", "final", "done"):
+            writer.write(server_frame(json.dumps({"type": kind, "text": "a"}).encode(), 1))
+        await reader.readuntil(text_frame(type="stop"))
+        writer.write(server_frame(b'{"type": "done"}', 1) + server_frame((1000).to_bytes(2, "big"), 8))
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    host, port = listener.sockets[0].getsockname()
+    tally = Tally()
+    load = Load(4, 8, 0.1, streams=1, seconds=0.01, clip_seconds=1, bound_seconds=1)
+    clip = streams.Clip(audio_frames(bytes(32_000), 3200), onset_seconds=0.2)
+    clock = streams.Clock(0.1, tally.late_sends)
+    ticking = asyncio.create_task(clock.run())
+    window = Window(load, tally, time.perf_counter())
+    await streams.Talker(Server(f"http://{host}:{port}"), load, [clip], tally, window).talk(clock, 0)
+    ticking.cancel()
+    listener.close()
+    assert tally.partial_seconds == [pytest.approx(0.3, abs=0.15)]
+    assert (tally.finished, tally.lost) == (1, 0)
 
 
 def test_growth_is_noticed_and_noise_is_not() -> None:
