@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -274,6 +275,15 @@ async def test_loading(model_file: Any, clip: Any) -> None:
             check(answer, 503, "loading")
             assert int(answer.headers["retry-after"]) >= 1
         assert (await http.get("/health/live")).status_code == 200
+
+
+def test_loading_streams(model_file: Any) -> None:
+    http = TestClient(create_app(Settings(model=str(model_file))))
+    with http.websocket_connect("/stream", subprotocols=["onebit.v1"]) as stream:
+        error = stream.receive_json()
+        assert (error["type"], error["code"]) == ("error", "loading")
+        assert error["retry_after_seconds"] > 0
+        assert stream.receive()["code"] == 1013
 
 
 async def test_a_client_that_leaves_frees_its_worker(server: Any, encoded: Any) -> None:

@@ -131,11 +131,12 @@ def test_sigterm_finishes_what_runs(start_server: Any, clip: Any) -> None:
 
 
 async def test_sigterm_and_streams(start_server: Any, clip: Any) -> None:
-    """One stream stops in time, the other never does."""
+    """One stream stops in time, one never does, and one never even begins."""
     with start_server(drain_seconds=2) as server:
         async with (
             connect(server.stream_url, subprotocols=["onebit.v1"]) as good,
             connect(server.stream_url, subprotocols=["onebit.v1"]) as endless,
+            connect(server.stream_url, subprotocols=["onebit.v1"]) as silent,
         ):
             for stream in (good, endless):
                 await stream.send(json.dumps({"type": "start"}))
@@ -152,6 +153,8 @@ async def test_sigterm_and_streams(start_server: Any, clip: Any) -> None:
             last = (await received(endless))[-1]
             assert (last["type"], last["code"]) == ("error", "draining")
             assert endless.close_code == 1012
+            await received(silent)
+            assert silent.close_code == 1012
         assert await asyncio.to_thread(server.process.wait, 10) == 0
 
 

@@ -226,14 +226,22 @@ async def test_frame_over_1_mib(server: Any) -> None:
         assert connection.close_code == 1009
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 500, b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 8])
-async def test_bytes_that_are_no_frames(server: Any, clip: Any, garbage: bytes) -> None:
+@pytest.mark.parametrize(
+    ("garbage", "code"),
+    [
+        (b"\xff" * 500, 1002),
+        (b"GET / HTTP/1.1\r\n\r\n", 1002),
+        (bytes(range(256)) * 8, 1002),
+        (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+    ],
+)
+async def test_bytes_that_are_no_frames(server: Any, clip: Any, garbage: bytes, code: int) -> None:
     async with opened(server) as connection:
         await connection.send(start())
         await connection.recv()
         connection.transport.write(garbage)
         await received(connection)
-        assert connection.close_code == 1002
+        assert connection.close_code == code
     assert (await streamed(server, clip.pcm, 3200))[-1]["type"] == "done"
 
 
