@@ -1,7 +1,7 @@
 """Length-bucketed batches whose order depends only on the seed and the epoch.
 
-Batches are padded to whole seconds: matrix products of few different sizes, because a library that compiles its
-kernels for each size spends more time on a new one than on the product.
+Batches are padded to a grid: matrix products of few different sizes, because a library that compiles its kernels for
+each size spends more time on a new one than on the product.
 """
 
 import math
@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-GRID_SECONDS = 1
-BUCKET_JITTER = 0.15  # relative noise on the sort key: neighbours change between epochs
+GRID_SECONDS = 0.4
+BUCKET_JITTER = 0.05  # relative noise on the sort key: neighbours change between epochs
 
 
 def epoch_batches(durations_seconds: Sequence[float], batch_seconds: float, seed: int, epoch: int) -> list[list[int]]:
@@ -22,7 +22,7 @@ def epoch_batches(durations_seconds: Sequence[float], batch_seconds: float, seed
     durations = np.asarray(durations_seconds)
     keys = durations * (1 + BUCKET_JITTER * rng.standard_normal(len(durations)))
     batches: list[list[int]] = []
-    longest = 0
+    longest = 0.0
     for index in np.argsort(keys, kind="stable").tolist():
         padded = on_grid(float(durations[index]))
         longest = max(longest, padded)
@@ -34,8 +34,8 @@ def epoch_batches(durations_seconds: Sequence[float], batch_seconds: float, seed
     return [batches[i] for i in order]
 
 
-def on_grid(seconds: float) -> int:
-    """Padded length of a clip, in whole seconds."""
+def on_grid(seconds: float) -> float:
+    """Padded length of a clip, in seconds."""
     return GRID_SECONDS * math.ceil(seconds / GRID_SECONDS)
 
 

@@ -22,7 +22,7 @@ from onebit_model.features import FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.frontend import LogMel
 from onebit_model.network import Conformer
 
-GRID_FRAMES = GRID_SECONDS * SAMPLE_RATE // FRAME_SAMPLES
+GRID_FRAMES = round(GRID_SECONDS * SAMPLE_RATE) // FRAME_SAMPLES
 ENCODER = -1  # as `after_block`: the final norm's output
 
 
@@ -59,7 +59,7 @@ class FeatureCache:
         return self._rows[end - int(self.frames[index]) : end]
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Zero-padded (batch, frames, dim) float32, in whole seconds, and the valid frames (batch,) int64."""
+        """Zero-padded (batch, frames, dim) float32, on the grid of batches, and the valid frames (batch,) int64."""
         frames = torch.from_numpy(self.frames[list(indices)].astype(np.int64))
         padded = torch.zeros(len(indices), _round_up(int(frames.max()), GRID_FRAMES), self._rows.shape[1])
         for row, index in enumerate(indices):
@@ -139,9 +139,9 @@ def _outputs(network: Conformer, front_end: LogMel, clips: list[NDArray[np.float
 
 
 def pad_audio(clips: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Zero-padded (batch, samples) float32, in whole seconds, and the lengths (batch,) int64."""
+    """Zero-padded (batch, samples) float32, on the grid of batches, and the lengths (batch,) int64."""
     lengths = torch.tensor([len(clip) for clip in clips])
-    padded = torch.zeros(len(clips), _round_up(int(lengths.max()), GRID_SECONDS * SAMPLE_RATE))
+    padded = torch.zeros(len(clips), _round_up(int(lengths.max()), GRID_FRAMES * FRAME_SAMPLES))
     for row, clip in enumerate(clips):
         padded[row, : len(clip)] = torch.from_numpy(clip)
     return padded, lengths
