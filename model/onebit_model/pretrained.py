@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from onebit_model.network import Block, Conformer
+from onebit_model.network import Block, Conformer, Linear
 
 PREFIX = "model.encoder."
+SILENT_SPREAD = 0.005  # a tenth of the spread of trained weights
 
 
 def load_whisper_encoder(network: Conformer, path: Path) -> None:
@@ -45,6 +46,14 @@ def _load_block(block: Block, source: dict[str, Tensor], prefix: str) -> None:
     for silent in (block.ff1.down, block.convolution.project):
         nn.init.zeros_(silent.weight)
         nn.init.zeros_(silent.bias)
+
+
+@torch.no_grad()
+def wake_silent_layers(network: Conformer) -> None:
+    """Give layers of zeros small random weights: codes of zeros have no size, and no gradient passes them."""
+    for layer in network.modules():
+        if isinstance(layer, Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight, std=SILENT_SPREAD)
 
 
 def _copy(module: nn.Linear | nn.LayerNorm, source: dict[str, Tensor], name: str) -> None:

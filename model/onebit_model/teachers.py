@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from onebit_model.feature_cache import FeatureCache
-from onebit_model.network import Conformer
+from onebit_model.network import SEGMENT, Conformer
 from onebit_model.sources import Inputs
 
 
@@ -69,11 +69,14 @@ class CachedTeacher:
 
 
 class LiveTeacher:
-    """The full-precision network on the student's own input, blocks included: costs a forward pass a step."""
+    """The full-precision network on the student's own input, blocks included: costs a forward pass a step.
+
+    It always has full context, so that a student that sees chunks learns from a teacher that is not short of it.
+    """
 
     def __init__(self, network: Conformer) -> None:
         self.network = network.eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, indices: Sequence[int], inputs: Inputs) -> Encoding:
-        return run(self.network, inputs)
+        return run(self.network, replace(inputs, chunk=SEGMENT))

@@ -26,6 +26,7 @@ from onebit_model.feature_cache import (
 from onebit_model.frontend import LogMel
 from onebit_model.network import SEGMENT, Conformer
 from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
+from onebit_model.pretrained import wake_silent_layers
 from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
 from onebit_model.scale_fitting import fit_scales
@@ -120,6 +121,7 @@ class Trainer:
             assert precision is not None
             self.precision = precision
         else:
+            wake_silent_layers(self.network)
             self.precision = quantise(self.network, **quantizer_options(config))
             fit_scales(self.network)
         self.objective = CotrainingObjective(config, self.precision, teacher)

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from onebit_model import features
 from onebit_model.config import ModelConfig
 from onebit_model.frontend import LogMel
-from onebit_model.network import Conformer, attention_mask, average_pairs
-from onebit_model.pretrained import load_whisper_encoder
+from onebit_model.network import SEGMENT, Conformer, attention_mask, average_pairs
+from onebit_model.pretrained import load_whisper_encoder, wake_silent_layers
+from onebit_model.sources import Inputs
+from onebit_model.teachers import LiveTeacher
 
 SMALL = ModelConfig(
     d_model=64, heads=2, blocks=3, feed_forward1=96, feed_forward2=128, average_after=1, vocabulary_size=20
@@ -95,6 +97,24 @@ def test_step_zero_is_whispers_encoder(tmp_path: Path) -> None:
         last = network.blocks[2](ours, torch.ones(1, 1, 1, ours.shape[1], dtype=torch.bool))
         ours = network.final_norm(last)[0]
     torch.testing.assert_close(ours, whisper_encoder(tensors, mel, config), rtol=0, atol=1e-4)
+
+
+def test_layers_of_zeros_wake_up() -> None:
+    network = Conformer(SMALL)
+    before = network.blocks[0].get_parameter("attention.query.weight").clone()
+    silent = network.blocks[0].get_parameter("ff1.down.weight")
+    torch.nn.init.zeros_(silent)
+    wake_silent_layers(network)
+    assert 0 < float(silent.abs().mean()) < 0.01
+    assert torch.equal(network.blocks[0].get_parameter("attention.query.weight"), before)
+
+
+def test_the_live_teacher_has_full_context() -> None:
+    network = Conformer(SMALL)
+    values, lengths = torch.randn(1, 160, 80), torch.tensor([160])
+    teacher = LiveTeacher(network)
+    chunked, whole = (teacher([0], Inputs(values, lengths, chunk, None)).posteriors for chunk in (8, SEGMENT))
+    assert torch.equal(chunked, whole)
 
 
 def test_torch_and_numpy_features_agree() -> None:
