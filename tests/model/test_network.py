@@ -105,7 +105,7 @@ def test_layers_of_zeros_wake_up() -> None:
     silent = network.blocks[0].get_parameter("ff1.down.weight")
     torch.nn.init.zeros_(silent)
     wake_silent_layers(network)
-    assert 0 < float(silent.abs().mean()) < 0.01
+    assert 0 < silent.abs().mean().item() < 0.01
     assert torch.equal(network.blocks[0].get_parameter("attention.query.weight"), before)
 
 
