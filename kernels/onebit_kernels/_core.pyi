@@ -83,7 +83,7 @@ class Model:
     def bits(self) -> tuple[int, ...]: ...
 
 class Token:
-    """A token of the greedy search; `frame` and `frames` count output frames (40 ms) since the start of the segment."""
+    """A token of a search; `frame` and `frames` count output frames (40 ms) since the start of the segment."""
 
     @property
     def id(self) -> int: ...
@@ -91,7 +91,7 @@ class Token:
     def frame(self) -> int: ...
     @property
     def frames(self) -> int:
-        """Frames of which it was the best token, within the chunk in which it began."""
+        """Frames that it was seen in; in the greedy search within the chunk in which it began."""
     @property
     def confidence(self) -> float:
         """Geometric mean of its posterior over these frames."""
@@ -99,7 +99,10 @@ class Token:
 class Result:
     @property
     def tokens(self) -> list[Token]:
-        """New since the last take."""
+        """New since the last take; they never change."""
+    @property
+    def tentative(self) -> list[Token]:
+        """What follows all tokens in the best text so far; stands once the stream is done. Greedy: nothing."""
     @property
     def frames(self) -> int:
         """Output frames decoded since the start of the segment."""
@@ -108,6 +111,26 @@ class Result:
     @property
     def logits(self) -> FloatArray | None:
         """New log-probabilities (frames, outputs) of a stream opened with keep_logits."""
+
+class Hotwords:
+    """Phrases that a beam search prefers; immutable, shareable between streams and threads.
+
+    `pieces` are the vocabulary, a leading U+2581 starts a word; `phrases` are words with single spaces between.
+    ValueError for a letter that no piece has, and for more than 10,000 letters altogether.
+    """
+
+    def __init__(self, phrases: Sequence[str], pieces: Sequence[str]) -> None: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
+class BeamSearch:
+    """The beam search over given log-probabilities, for tests."""
+
+    def __init__(self, width: int, outputs: int, hotwords: Hotwords | None = None) -> None: ...
+    def advance(self, log_probabilities: FloatArray) -> tuple[list[Token], list[Token]]:
+        """(frames, outputs) float32 -> what is decided since the last call, and what follows it in the best text."""
+    @property
+    def resident_bytes(self) -> int: ...
 
 class Stream:
     """One audio stream; `feed` may be called while an engine steps the stream in another thread."""
@@ -141,8 +164,12 @@ class Engine:
     """
 
     def __init__(self, model: Model, bits: int, exact: bool = False, threads: int = 1) -> None: ...
-    def open(self, chunk: int, keep_logits: bool = False) -> Stream:
-        """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s)."""
+    def open(self, chunk: int, keep_logits: bool = False, beam: int = 1, hotwords: Hotwords | None = None) -> Stream:
+        """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s).
+
+        `beam`: texts that the search keeps, 1 (greedy) to 32. ValueError for another one, hotwords without a beam, or
+        hotwords of another vocabulary.
+        """
     def step(self, streams: Sequence[Stream]) -> None:
         """One chunk of every stream, without the interpreter lock.
 

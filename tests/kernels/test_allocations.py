@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import ctypes, sys
 sys.path.insert(0, sys.argv[1])
-from onebit_kernels import Engine, Model
+from onebit_kernels import Engine, Hotwords, Model
 from random_model import SMALL, random_tensors, speech_like
 
 count = ctypes.CDLL(None).onebit_allocations
@@ -21,7 +21,8 @@ count.restype = ctypes.c_long
 model = Model(SMALL, random_tensors(SMALL), (1,))
 engine = Engine(model, 1)
 audio = speech_like(20)
-streams = [engine.open(8), engine.open(16), engine.open(8)]
+hotwords = Hotwords(["abc", "fad"], list("\u2581abcdefghijklmnopqrs"))
+streams = [engine.open(8), engine.open(16), engine.open(8, beam=8), engine.open(8, beam=32, hotwords=hotwords)]
 
 def steps(seconds):
     for stream in streams:

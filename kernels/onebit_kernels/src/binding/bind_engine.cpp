@@ -1,6 +1,7 @@
 // Streams and engines. The interpreter lock protects the streams; only `compute`, which owns what it reads, runs without it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <stdexcept>
@@ -69,9 +70,12 @@ nb::dict stage_seconds(BoundEngine& bound) {
     return seconds;
 }
 
+using LogProbabilities = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
 // What Python sees of a Result: the logits as an array.
 struct BoundResult {
     std::vector<Token> tokens;
+    std::vector<Token> tentative;
     int frames;
     int trailing_blank_frames;
     nb::object logits;
@@ -81,7 +85,7 @@ BoundResult take(Stream& stream) {
     Result result = stream.take();
     const auto outputs = static_cast<std::size_t>(stream.model().config.outputs());
     nb::object logits = stream.keeps_logits() ? matrix_array(std::move(result.logits), outputs) : nb::none();
-    return {std::move(result.tokens), result.frames, result.trailing_blank_frames, std::move(logits)};
+    return {std::move(result.tokens), std::move(result.tentative), result.frames, result.trailing_blank_frames, std::move(logits)};
 }
 
 void feed(Stream& stream, const Samples& array) {
@@ -101,9 +105,33 @@ void bind_results(nb::module_& module) {
         });
     nb::class_<BoundResult>(module, "Result")
         .def_ro("tokens", &BoundResult::tokens)
+        .def_ro("tentative", &BoundResult::tentative)
         .def_ro("frames", &BoundResult::frames)
         .def_ro("trailing_blank_frames", &BoundResult::trailing_blank_frames)
         .def_ro("logits", &BoundResult::logits);
+}
+
+// A beam search over given log-probabilities, for tests.
+nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows) {
+    if (rows.shape(1) != static_cast<std::size_t>(search.outputs())) throw std::invalid_argument("rows must have one column per output");
+    std::vector<Token> tokens, tentative;
+    search.advance(rows.data(), static_cast<int>(rows.shape(0)), static_cast<int>(rows.shape(1)), tokens);
+    search.tentative(tentative);
+    return nb::make_tuple(std::move(tokens), std::move(tentative));
+}
+
+void bind_search(nb::module_& module) {
+    nb::class_<Hotwords>(module, "Hotwords")
+        .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&>(), nb::arg("phrases"), nb::arg("pieces"))
+        .def_prop_ro("resident_bytes", &Hotwords::resident_bytes);
+    nb::class_<BeamSearch>(module, "BeamSearch")
+        .def("__init__",
+             [](BeamSearch* place, int width, int outputs, std::shared_ptr<Hotwords> hotwords) {
+                 new (place) BeamSearch(width, outputs, std::move(hotwords));
+             },
+             nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none())
+        .def("advance", &advance_search, nb::arg("log_probabilities"))
+        .def_prop_ro("resident_bytes", &BeamSearch::resident_bytes);
 }
 
 void bind_stream(nb::module_& module) {
@@ -119,19 +147,21 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("resident_bytes", &Stream::resident_bytes);
 }
 
-std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits) {
-    return bound.engine().open({.chunk = chunk, .keep_logits = keep_logits});
+std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam, std::shared_ptr<Hotwords> hotwords) {
+    return bound.engine().open({.chunk = chunk, .keep_logits = keep_logits, .beam = beam, .hotwords = std::move(hotwords)});
 }
 
 }  // namespace
 
 void bind_engine(nb::module_& module) {
     bind_results(module);
+    bind_search(module);
     bind_stream(module);
     nb::class_<BoundEngine>(module, "Engine")
         .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"), nb::arg("exact") = false,
              nb::arg("threads") = 1)
-        .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false)
+        .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false, nb::arg("beam") = 1,
+             nb::arg("hotwords") = nb::none())
         .def("step", &BoundEngine::step, nb::arg("streams"))
         .def("stage_seconds", &stage_seconds)
         .def_prop_rw("times_stages", [](BoundEngine& bound) { return bound.engine().clock().enabled(); },

@@ -3,16 +3,9 @@
 
 #include <vector>
 
+#include "token.h"
+
 namespace onebit {
-
-inline constexpr int kBlank = 0;
-
-struct Token {
-    int id;
-    int frame;   // the first one, since the start of the segment
-    int frames;  // how many it was the best of, within the chunk in which it began
-    float confidence;  // geometric mean of its posterior over these frames
-};
 
 // Survives chunks: a token that goes on into the next chunk is reported once.
 class CtcSearch {

@@ -190,7 +190,7 @@ void Encoder::search(const StreamStep& step, int span) {
     StreamState& state = stream.state();
     const int rows = rows_of(span), outputs = config_.outputs();
     const float* logits = logits_.data() + static_cast<std::ptrdiff_t>(first_piece(span).row) * logit_stride_;
-    state.search.advance(logits, rows, outputs, logit_stride_, stream.fresh().tokens);
+    state.search(logits, rows, logit_stride_, stream.fresh().tokens);
     if (stream.keeps_logits())
         for (int r = 0; r < rows; ++r, logits += logit_stride_)
             stream.fresh().logits.insert(stream.fresh().logits.end(), logits, logits + outputs);

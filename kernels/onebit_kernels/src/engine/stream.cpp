@@ -40,15 +40,22 @@ Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamO
       exact_(exact),
       options_(options),
       state_(*model_, cache_of(*model_, exact), options.chunk) {
+    if (options.beam != 1)
+        state_.beam = std::make_unique<BeamSearch>(options.beam, model_->config.outputs(), options.hotwords);
+    else if (options.hotwords)
+        throw std::invalid_argument("hotwords need a beam of 2 or more");
     if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
 }
 
-// A frame gives one token at most; results that are taken after every step never grow beyond this.
+// A frame gives one token at most, and a beam those that it kept waiting; results that are taken after every step never grow
+// beyond this.
 void Stream::reserve_results(int frames) {
+    const int waiting = state_.beam ? kMostWaiting : 0;
     const std::size_t outputs = options_.keep_logits ? static_cast<std::size_t>(model_->config.outputs()) : 0;
-    fresh_.tokens.reserve(frames);
+    fresh_.tokens.reserve(frames + waiting);
     fresh_.logits.reserve(frames * outputs);
-    pending_.tokens.reserve(frames);
+    pending_.tokens.reserve(frames + waiting);
+    pending_.tentative.reserve(waiting);
     pending_.logits.reserve(frames * outputs);
 }
 
@@ -73,6 +80,7 @@ void Stream::reset() {
     computed_stem_frames_ = 0;
     finished_ = false;
     take();
+    pending_.tentative.clear();
     pending_.frames = pending_.trailing_blank_frames = 0;
 }
 
@@ -150,8 +158,9 @@ void Stream::forget(std::size_t count) {
 void Stream::end_step() {
     pending_.tokens.insert(pending_.tokens.end(), fresh_.tokens.begin(), fresh_.tokens.end());
     pending_.logits.insert(pending_.logits.end(), fresh_.logits.begin(), fresh_.logits.end());
-    pending_.frames = state_.search.frames();
-    pending_.trailing_blank_frames = state_.search.trailing_blank_frames();
+    if (state_.beam) state_.beam->tentative(pending_.tentative);
+    pending_.frames = state_.searched_frames();
+    pending_.trailing_blank_frames = state_.trailing_blank_frames();
     fresh_.tokens.clear();
     fresh_.logits.clear();
     stepping_ = false;
@@ -159,7 +168,7 @@ void Stream::end_step() {
 
 std::size_t Stream::resident_bytes() const {
     return sizeof(Stream) + state_.resident_bytes() + bytes_of(samples_) + bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) +
-           bytes_of(pending_.tokens) + bytes_of(pending_.logits);
+           bytes_of(pending_.tokens) + bytes_of(pending_.tentative) + bytes_of(pending_.logits);
 }
 
 }  // namespace onebit

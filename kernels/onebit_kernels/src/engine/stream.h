@@ -15,19 +15,23 @@
 namespace onebit {
 
 struct StreamOptions {
-    int chunk;         // 8 or 16 units of 80 ms, or kSegmentChunk
-    bool keep_logits;  // log-probabilities of every frame are kept for `take`
+    int chunk;          // 8 or 16 units of 80 ms, or kSegmentChunk
+    bool keep_logits;   // log-probabilities of every frame are kept for `take`
+    int beam = 1;       // texts that the search keeps; 1: greedy
+    std::shared_ptr<const Hotwords> hotwords = nullptr;  // need a beam
 };
 
 struct Result {
-    std::vector<Token> tokens;  // new since the last take
-    int frames = 0;             // output frames (40 ms) decoded since the start of the segment
+    std::vector<Token> tokens;     // new since the last take
+    std::vector<Token> tentative;  // what follows all tokens in the best text so far; empty in the greedy search
+    int frames = 0;                // output frames (40 ms) decoded since the start of the segment
     int trailing_blank_frames = 0;
-    std::vector<float> logits;  // (new frames, outputs) log-probabilities, if kept
+    std::vector<float> logits;     // (new frames, outputs) log-probabilities, if kept
 };
 
 class Stream {
 public:
+    // Throws std::invalid_argument for a search that is none, or hotwords of another vocabulary.
     Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamOptions options);
 
     // Throws std::invalid_argument: after `finish`, when a sample is not finite, or when a segment grows too long.

@@ -22,9 +22,17 @@ StreamState::StreamState(const Model& model, const CacheOperations& cache, int c
 
 void StreamState::reset() {
     std::ranges::fill(mel, 0.0f);
-    search = CtcSearch();
+    greedy = CtcSearch();
+    if (beam) beam->reset();
     stem_frames = 0;
     chunks = 0;
+}
+
+void StreamState::search(const float* log_probabilities, int frames, int stride, std::vector<Token>& tokens) {
+    if (beam)
+        beam->advance(log_probabilities, frames, stride, tokens);
+    else
+        greedy.advance(log_probabilities, frames, model_->config.outputs(), stride, tokens);
 }
 
 std::size_t StreamState::block_bytes(const Block& block) const {
@@ -50,7 +58,7 @@ void StreamState::keep(int block, const KeyBlock& current) {
 }
 
 std::size_t StreamState::resident_bytes() const {
-    std::size_t bytes = mel.capacity() * sizeof(float);
+    std::size_t bytes = mel.capacity() * sizeof(float) + (beam ? beam->resident_bytes() : 0);
     for (const Block& block : blocks_)
         bytes += block.keys_values.capacity() + block.scales.capacity() * sizeof(float) + block.convolution.capacity();
     return bytes;

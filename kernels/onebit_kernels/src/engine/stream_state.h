@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "../model/model.h"
+#include "beam.h"
 #include "ctc.h"
 
 namespace onebit {
@@ -24,6 +26,11 @@ public:
 
     void reset();
 
+    // New tokens of (frames, outputs) log-probabilities, rows `stride` apart.
+    void search(const float* log_probabilities, int frames, int stride, std::vector<Token>& tokens);
+    int searched_frames() const { return beam ? beam->frames() : greedy.frames(); }
+    int trailing_blank_frames() const { return beam ? beam->trailing_blank_frames() : greedy.trailing_blank_frames(); }
+
     // Chunks whose keys, values and convolution inputs are remembered, the newest first; there are left_chunks places.
     int remembered_chunks() const { return blocks_.empty() ? 0 : chunks; }
 
@@ -40,7 +47,8 @@ public:
     std::size_t resident_bytes() const;
 
     std::vector<float> mel;  // (3, mel_bins) the last frames
-    CtcSearch search;
+    CtcSearch greedy;
+    std::unique_ptr<BeamSearch> beam;  // instead of it, where there is one
     int stem_frames = 0;  // computed since the start of the segment
     int chunks = 0;
 
