@@ -6,6 +6,7 @@ OnebitError
 │   ├── NewerFileError          a format version this program does not know
 │   └── DamagedFileError        truncated, or its bytes are not those that were written
 ├── UnsupportedBitsError    a precision that the loaded file does not hold
+├── SearchOptionError       a beam or hotwords that cannot be used; says which
 ├── AudioError              audio that cannot be transcribed
 │   ├── MissingAudioError       nothing was sent
 │   ├── UnsupportedMediaError   not audio, or in a form that nothing here can read
@@ -45,6 +46,12 @@ class UnsupportedBitsError(OnebitError):
         super().__init__(f"precision {bits} bit is not in the loaded model; it holds: {held}")
         self.bits = bits
         self.available = available
+
+
+class SearchOptionError(OnebitError):
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class AudioError(OnebitError):

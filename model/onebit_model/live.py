@@ -18,6 +18,7 @@ from onebit_kernels import Engine, Stream
 from onebit_model.config import OUTPUT_FRAME_SAMPLES, OUTPUT_FRAME_SECONDS, SAMPLE_RATE
 from onebit_model.decoding import TimedToken
 from onebit_model.recognizer import Recognizer, Segment
+from onebit_model.search import GREEDY, Search
 from onebit_model.segmentation import CUT_REGION_SAMPLES, MAXIMUM_SEGMENT_SAMPLES, quietest_point
 from onebit_model.voice import VoiceDetector
 
@@ -43,6 +44,7 @@ class LiveOptions:
     chunk: Literal[8, 16] = 8
     partials: bool = True
     endpoint_silence_seconds: float = 0.8
+    search: Search = GREEDY
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class LiveStream:
     def __init__(
         self, recognizer: Recognizer, engine: Engine, options: LiveOptions, voice: VoiceDetector | None
     ) -> None:
-        self.core: Stream = engine.open(options.chunk)
+        self.core: Stream = engine.open(options.chunk, beam=options.search.beam, hotwords=options.search.hotwords)
         self.stopped = False
         self._recognizer = recognizer
         self._options = options
@@ -115,7 +117,8 @@ class LiveStream:
         """The next segment starts at this sample of the stream."""
         self._start = self._fed = self._decoded = position
         self._audio.drop_before(position)
-        self._tokens: list[TimedToken] = []
+        self._decided: list[TimedToken] = []
+        self._tokens: list[TimedToken] = []  # those and what may change yet
         self._partial_text = ""
 
     # The producer's side
@@ -165,7 +168,8 @@ class LiveStream:
         if self._fed == self._start:
             return self._finish(self._closing) if self._closing is not None else []
         result = self.core.take()
-        self._tokens += result.tokens
+        self._decided += result.tokens
+        self._tokens = [*self._decided, *result.tentative]
         self._decoded = min(self._start + result.frames * OUTPUT_FRAME_SAMPLES, self._fed)
         self._audio.drop_before(self._decoded - CUT_REGION_SAMPLES - self._chunk_samples)
         if self._closing is None:

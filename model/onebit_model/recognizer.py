@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from onebit_kernels import Engine, Model, Stream
 from onebit_model.assets import model_path
 from onebit_model.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
 from onebit_model.packed import PackedModel, read_packed, select_precisions
+from onebit_model.search import GREEDY, Search, chosen_search
 from onebit_model.segmentation import AudioSegment, Segmenter
 
 Samples = npt.NDArray[np.float32]
@@ -73,6 +75,10 @@ class Recognizer:
     def engine(self, bits: int, exact: bool = False) -> Engine:
         return Engine(self.model, self.require(bits), exact)
 
+    def search(self, beam: int | None = None, hotwords: Iterable[str] = ()) -> Search:
+        """A search for this vocabulary, or SearchOptionError."""
+        return chosen_search(beam, hotwords, self.vocabulary)
+
     def segment(
         self, tokens: Iterable[TimedToken], start_seconds: float, end_seconds: float, track: int = 0
     ) -> Segment:
@@ -82,22 +88,33 @@ class Recognizer:
             return Segment(start_seconds, end_seconds, (), track)
         return Segment(words[0].start_seconds, min(words[-1].end_seconds, end_seconds), words, track)
 
-    def transcribe(self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT) -> list[Segment]:
+    def transcribe(
+        self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT, search: Search = GREEDY
+    ) -> list[Segment]:
         """(samples,) float32 at 16 kHz, of any length."""
-        return list(self.transcribe_blocks([samples], self.engine(bits), chunk))
+        return list(self.transcribe_blocks([samples], self.engine(bits), chunk, search))
 
     def transcribe_blocks(
-        self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT
+        self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT, search: Search = GREEDY
     ) -> Iterator[Segment]:
         """Blocks of one track as they come; each segment as soon as it is known."""
         segmenter = Segmenter()
         for block in blocks:
-            yield from self.recognize(list(segmenter.push(block)), engine, chunk)
-        yield from self.recognize(list(segmenter.finish()), engine, chunk)
+            yield from self.recognize(list(segmenter.push(block)), engine, chunk, repeat(search))
+        yield from self.recognize(list(segmenter.finish()), engine, chunk, repeat(search))
 
-    def recognize(self, pieces: Sequence[AudioSegment], engine: Engine, chunk: Chunk = WHOLE_SEGMENT) -> list[Segment]:
-        """Segments of any recordings, computed together; their company does not change what is heard in them."""
-        streams = [None if piece.is_silent else _fed_stream(engine, piece.samples, chunk) for piece in pieces]
+    def recognize(
+        self,
+        pieces: Sequence[AudioSegment],
+        engine: Engine,
+        chunk: Chunk = WHOLE_SEGMENT,
+        searches: Iterable[Search] = repeat(GREEDY),
+    ) -> list[Segment]:
+        """Segments of any recordings, each with its search; their company does not change what is heard in them."""
+        streams = [
+            None if piece.is_silent else _fed_stream(engine, piece.samples, chunk, search)
+            for piece, search in zip(pieces, searches, strict=False)
+        ]
         working = [stream for stream in streams if stream is not None]
         while working:
             engine.step(working)
@@ -105,12 +122,15 @@ class Recognizer:
         return [self._decoded(stream, piece) for stream, piece in zip(streams, pieces, strict=True)]
 
     def _decoded(self, stream: Stream | None, piece: AudioSegment) -> Segment:
-        tokens = () if stream is None else stream.take().tokens
+        tokens: list[TimedToken] = []
+        if stream is not None:
+            result = stream.take()
+            tokens = [*result.tokens, *result.tentative]
         return self.segment(tokens, piece.start_seconds, piece.start_seconds + piece.seconds, piece.track)
 
 
-def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk) -> Stream:
-    stream = engine.open(chunk)
+def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk, search: Search) -> Stream:
+    stream = engine.open(chunk, beam=search.beam, hotwords=search.hotwords)
     stream.feed(samples)
     stream.finish()
     return stream

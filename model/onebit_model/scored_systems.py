@@ -18,21 +18,28 @@ from onebit_model.packed import file_sha256
 from onebit_model.recognizer import Chunk, Recognizer
 from onebit_model.reference import read_set, set_name
 from onebit_model.results import SystemResult
+from onebit_model.search import Search
 
 CHUNKS: dict[str, Chunk] = {"segment": 0, "8": 8, "16": 16}
 FULL_PRECISION_BITS = 32
 
 
 def score_packed(
-    model: str | Path | None, sets: Sequence[str], bits: Sequence[int], chunk: str, exact: bool = False
+    model: str | Path | None,
+    sets: Sequence[str],
+    bits: Sequence[int],
+    chunk: str,
+    exact: bool = False,
+    beam: int = 1,
 ) -> list[SystemResult]:
     """One result per precision (all that the file holds when `bits` is empty), through the engine that serves."""
     recognizer = Recognizer.load(model)
     sha256 = file_sha256(recognizer.path)
     results = []
     for b in bits or recognizer.bits:
-        transcribe = _through(recognizer, recognizer.engine(b, exact), CHUNKS[chunk])
-        result = SystemResult(f"{b} bit", b, chunk, recognizer.file_bytes_by_bits[b], sha256)
+        transcribe = _through(recognizer, recognizer.engine(b, exact), CHUNKS[chunk], recognizer.search(beam))
+        name = f"{b} bit" if beam == 1 else f"{b} bit, beam {beam}"
+        result = SystemResult(name, b, chunk, recognizer.file_bytes_by_bits[b], sha256)
         results.append(_scored(result, sets, transcribe))
     return results
 
@@ -46,9 +53,9 @@ def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], chunk: str) ->
     return [_scored(result, sets, model.transcribe)]
 
 
-def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk) -> Transcribe:
+def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk, search: Search) -> Transcribe:
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
-        segments = recognizer.transcribe_blocks([samples], engine, chunk)
+        segments = recognizer.transcribe_blocks([samples], engine, chunk, search)
         return text_of(word for segment in segments for word in segment.words)
 
     return transcribe

@@ -43,6 +43,11 @@ def parse_bits(text: str) -> tuple[int, ...]:
     return bits
 
 
+def split_phrases(lists: list[str] | None) -> list[str]:
+    """Repeated lists with commas -> phrases."""
+    return [phrase for text in lists or [] for phrase in text.split(",")]
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -73,6 +78,11 @@ def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Audio files; - is standard input.")],
     bits: Annotated[int, typer.Option(help="Precision: 1, 2 or 4.")] = 4,
     chunk: Annotated[ChunkChoice, typer.Option(help="What the network sees at once.")] = ChunkChoice.segment,
+    beam: Annotated[
+        int | None,
+        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 1, with hotwords 16."),
+    ] = None,
+    hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
 ) -> None:
     """Print what is said in audio files, one segment a line, without a server."""
@@ -81,10 +91,11 @@ def transcribe(
         from onebit_service.commands import open_source, transcribe_file
 
         recognizer = Recognizer.load(model)
+        search = recognizer.search(beam, split_phrases(hotwords))
         frames: dict[str, Literal[0, 8, 16]] = {"segment": 0, "8": 8, "16": 16}
         for file in files:
             with open_source(file) as source:
-                for text in transcribe_file(recognizer, source, bits, frames[chunk.value]):
+                for text in transcribe_file(recognizer, source, bits, frames[chunk.value], search):
                     typer.echo(text if len(files) == 1 else f"{file}: {text}")
 
 
@@ -95,6 +106,7 @@ def stream(
     url: Annotated[str, typer.Option(help="The server's /stream.")] = "ws://127.0.0.1:8000/stream",
     bits: Annotated[int | None, typer.Option(help="Precision: 1, 2 or 4. Default: the server's.")] = None,
     key: Annotated[str | None, typer.Option(envvar="ONEBIT_KEY", help="Key, where the server wants one.")] = None,
+    hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     real_time: Annotated[bool, typer.Option("--real-time", help="Send a file as slowly as it is spoken.")] = False,
 ) -> None:
     """Send audio to a server as a stream and show the text as it comes."""
@@ -109,7 +121,8 @@ def stream(
         from onebit_service.stream_command import StreamJob, run_stream
 
         try:
-            asyncio.run(run_stream(StreamJob(url, file, StreamOptions(bits=bits), key, real_time)))
+            options = StreamOptions(bits=bits, hotwords=split_phrases(hotwords))
+            asyncio.run(run_stream(StreamJob(url, file, options, key, real_time)))
         except (StreamRefusedError, WebSocketException, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
@@ -129,6 +142,7 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Score this training checkpoint at full precision instead (needs torch).")
     ] = None,
+    beam: Annotated[int, typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy.")] = 1,
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
@@ -160,7 +174,7 @@ def evaluate(
         elif checkpoint:
             systems = score_checkpoint(checkpoint, names, chunk.value)
         else:
-            systems = score_packed(model, names, parse_bits(bits) if bits else (), chunk.value, exact)
+            systems = score_packed(model, names, parse_bits(bits) if bits else (), chunk.value, exact, beam)
         if json_file:
             write_results(json_file, systems, summary_document(systems))
         _print(*([score_markdown(systems)] if markdown else score_tables(systems)))

@@ -15,6 +15,7 @@ from onebit_model.byte_feed import ByteFeed
 from onebit_model.errors import MissingAudioError
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_model.recognizer import Chunk, Recognizer
+from onebit_model.search import GREEDY, Search
 from onebit_service.settings import Settings
 
 READ_BYTES = 1 << 16
@@ -38,7 +39,9 @@ def curl_line(settings: Settings) -> str:
     return f"curl -F file=@speech.wav '{scheme}://{host}:{settings.port}/transcribe?bits=1'"
 
 
-def transcribe_file(recognizer: Recognizer, source: IO[bytes], bits: int, chunk: Chunk) -> Iterator[str]:
+def transcribe_file(
+    recognizer: Recognizer, source: IO[bytes], bits: int, chunk: Chunk, search: Search = GREEDY
+) -> Iterator[str]:
     """The texts of a file's segments, read by the same code as an upload."""
     reader = FileFeed(source)
     reader.start()
@@ -47,7 +50,7 @@ def transcribe_file(recognizer: Recognizer, source: IO[bytes], bits: int, chunk:
     try:
         with open_audio(reader.feed, options) as audio:
             blocks = (block[:, 0] for block in audio.blocks())
-            for segment in recognizer.transcribe_blocks(blocks, engine, chunk):
+            for segment in recognizer.transcribe_blocks(blocks, engine, chunk, search):
                 if segment.words:
                     yield segment.text
     finally:

@@ -87,8 +87,10 @@ class EngineThread(threading.Thread):
     def _run_files(self, batch: FileBatch) -> None:
         items = [item for item in batch.items if not item[0].cancelled]
         pieces = [segment for _, (_, segment, _) in items]
+        searches = [job.request.search for job, _ in items]
         begin = time.perf_counter()
-        segments = self._recognizer.recognize(pieces, self._engines[batch.request.bits], batch.request.chunk)
+        engine = self._engines[batch.request.bits]
+        segments = self._recognizer.recognize(pieces, engine, batch.request.chunk, searches)
         seconds = time.perf_counter() - begin
         self._metrics.inference_duration.labels(str(batch.request.bits)).observe(seconds)
         total = sum(piece.seconds for piece in pieces) or 1.0

@@ -31,6 +31,7 @@ from onebit_model.errors import (
     InvalidAudioError,
     MissingAudioError,
     OnebitError,
+    SearchOptionError,
     UnsupportedBitsError,
     UnsupportedMediaError,
 )
@@ -123,6 +124,7 @@ class Meaning:
 MEANINGS: Mapping[type[OnebitError], Meaning] = {
     OnebitError: Meaning("internal", 500, 1011),
     UnsupportedBitsError: Meaning("unsupported_bits", 422, 1008),
+    SearchOptionError: Meaning("invalid_parameter", 422, 1008),
     MissingAudioError: Meaning("missing_audio", 422, 1008),
     UnsupportedMediaError: Meaning("unsupported_media", 415, 1008),
     InvalidAudioError: Meaning("invalid_audio", 422, 1008),

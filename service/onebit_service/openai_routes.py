@@ -18,11 +18,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from onebit_model.audio import AudioOptions
 from onebit_model.errors import MissingAudioError
 from onebit_model.recognizer import Segment
+from onebit_model.search import chosen_search
 from onebit_service.answers import MEDIA_TYPES, full_text, rounded, text_answer
 from onebit_service.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, OPENAI_ANSWERS
 from onebit_service.error_answers import public_error
 from onebit_service.errors import InvalidParameterError, UnknownModelError, meaning_of
 from onebit_service.peer import Peer
+from onebit_service.prompt import phrases_of
 from onebit_service.service import Service
 from onebit_service.transcribe_route import authorized_client
 from onebit_service.transcription import ClientGoneError, FileTranscription, Transcript
@@ -131,15 +133,23 @@ def _bits_of(service: Service, name: str) -> int:
     return known[name]
 
 
+def _wanted(service: Service, form: Form, client: str) -> FileRequest:
+    """By the fields that are known so far."""
+    vocabulary = service.packed.description.vocabulary
+    search = chosen_search(None, phrases_of(form.values.get("prompt", ""), vocabulary), vocabulary)
+    return FileRequest(client, _bits_of(service, form.values["model"]), search=search)
+
+
 @router.post("/v1/audio/transcriptions", openapi_extra=FORM_SCHEMA, responses=OPENAI_ANSWERS, response_class=Response)
 async def create_transcription(request: Request) -> Response:
     service: Service = request.app.state.service
     client = authorized_client(service, request)
     form = Form()
     upload = await _audio_after_model(request, service, form, client)
-    request.state.bits = bits = _bits_of(service, form.values["model"])
+    wanted = upload.job.request if upload.job else _wanted(service, form, client)
+    request.state.bits = wanted.bits
     options = AudioOptions(maximum_seconds=service.settings.max_audio_seconds, ffmpeg=service.ffmpeg)
-    file = FileTranscription(service, FileRequest(client, bits), options, upload.job)
+    file = FileTranscription(service, wanted, options, upload.job)
     segments = file.segments(upload.audio, Peer(request))
     if form.values.get("stream") == "true":
         form.checked()
@@ -192,7 +202,8 @@ async def _spooled(items: AsyncIterator[FormField | FilePiece], form: Form, serv
         async for piece in _file_pieces(items, form):
             job.raise_error()
             file.write(piece)
-        job.request = FileRequest(client, _bits_of(service, form.checked().model))
+        form.checked()
+        job.request = _wanted(service, form, client)
     except BaseException:
         file.close()
         service.scheduler.leave(job)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from onebit_model.live import Event, Final
+from onebit_model.search import MOST_HOTWORDS
 from onebit_service.answers import rounded, word_fields
 from onebit_service.error_answers import error_fields
 from onebit_service.errors import BadMessageError, BusyError, WrongFrameError
@@ -31,7 +32,7 @@ class Start(_ClientMessage):
     chunk: Literal[8, 16] = Field(8, description="What the network sees at once, in units of 80 ms.")
     partials: bool = True
     words: bool = True
-    hotwords: list[str] = Field([], max_length=100)
+    hotwords: list[str] = Field([], max_length=MOST_HOTWORDS)
     endpoint_silence_seconds: float = Field(0.8, ge=0, le=30, description="0: segments end at 30 s or on demand.")
 
 

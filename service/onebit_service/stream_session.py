@@ -11,8 +11,9 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from onebit_model.audio import PcmFormat, Resampler
-from onebit_model.errors import InvalidAudioError
+from onebit_model.errors import InvalidAudioError, SearchOptionError
 from onebit_model.live import Event, Final, LiveOptions
+from onebit_model.search import chosen_search
 from onebit_service.errors import BadMessageError, IdleError, TooFarAheadError, WrongFrameError
 from onebit_service.service import Service
 from onebit_service.stream_messages import (
@@ -114,7 +115,7 @@ class StreamSession:
         start = await self._receive_start()
         self._decoder = PacketDecoder(start)
         self._start = start
-        options = LiveOptions(start.chunk, start.partials, start.endpoint_silence_seconds)
+        options = self._live_options(start)
         bits = self._service.packed.require(self._settings.default_bits if start.bits is None else start.bits)
         self.bits = bits
         self._job: StreamJob = self._service.scheduler.open_stream(bits, options, self._deliver)
@@ -124,6 +125,13 @@ class StreamSession:
         finally:
             self._service.scheduler.close_stream(self._job)
             self._account(bits)
+
+    def _live_options(self, start: Start) -> LiveOptions:
+        try:
+            search = chosen_search(None, start.hotwords, self._service.packed.description.vocabulary)
+        except SearchOptionError as error:
+            raise BadMessageError(str(error), error.field) from error
+        return LiveOptions(start.chunk, start.partials, start.endpoint_silence_seconds, search)
 
     async def send(self, message: ServerMessage) -> None:
         self._seq += 1
@@ -192,8 +200,6 @@ class StreamSession:
         message = parse_message(first)
         if not isinstance(message, Start):
             raise BadMessageError(f"the first message must be `start`, not `{message.type}`", "type")
-        if message.hotwords:
-            self._warnings.append("hotwords_ignored")
         return message
 
     async def _receive_all(self) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from onebit_model.audio import AudioOptions, Channel, PcmFormat
 from onebit_model.config import PRECISIONS
 from onebit_model.recognizer import Chunk
+from onebit_model.search import HOTWORD_BEAM, WIDEST_BEAM, chosen_search
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.peer import Peer
@@ -53,7 +54,12 @@ class TranscribeOptions(BaseModel):
     channel: str = Field("mix", pattern=r"^(mix|split|\d{1,2})$", description="mix, split, or a number from 0.")
     chunk: Literal["8", "16", "segment"] = Field("segment", description="What the network sees at once.")
     hotwords: list[str] = Field([], description="Comma-separated phrases to prefer; repeatable.")
-    beam: int = Field(1, ge=1, le=1, description="Width of the search; 1 is greedy.")
+    beam: int | None = Field(
+        None,
+        ge=1,
+        le=WIDEST_BEAM,
+        description=f"Texts that the search keeps; 1 is greedy. Default: 1, with hotwords {HOTWORD_BEAM}.",
+    )
 
 
 def authorized_client(service: Service, request: Request) -> str:
@@ -74,11 +80,11 @@ async def transcribe(request: Request, options: Annotated[TranscribeOptions, Que
     bits = chosen_bits(service, options.bits)
     request.state.bits = bits
     audio = _audio_options(service, request, options)
-    file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk]), audio)
+    phrases = [phrase for text in options.hotwords for phrase in text.split(",")]
+    search = chosen_search(options.beam, phrases, service.packed.description.vocabulary)
+    file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk], search), audio)
     async for _ in file.segments(audio_of(request, service.settings), Peer(request)):
         pass
-    if any(word.strip() for text in options.hotwords for word in text.split(",")):
-        file.transcript.warnings.append("hotwords_ignored")
     return _response(file.transcript, options)
 
 

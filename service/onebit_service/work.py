@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from onebit_model.live import Event, LiveStream
 from onebit_model.recognizer import WHOLE_SEGMENT, Chunk, Segment
+from onebit_model.search import GREEDY, Search
 from onebit_model.segmentation import AudioSegment
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class FileRequest:
     client: str
     bits: int
     chunk: Chunk = WHOLE_SEGMENT
+    search: Search = GREEDY
 
 
 class FileJob:

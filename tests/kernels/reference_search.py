@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 BLANK = 0
 MOST_CHOICES = 16
 LEAST_LOG_PROBABILITY = -9.0
-BONUS_PER_LETTER = 0.7
+BONUS_PER_LETTER = 1.0
 NEVER = -math.inf
 
 Prefix = tuple[int, ...]

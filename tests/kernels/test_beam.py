@@ -66,10 +66,10 @@ def fields(tokens: list[Token]) -> list[tuple[int, int, int, float]]:
     return [(token.id, token.frame, token.frames, token.confidence) for token in tokens]
 
 
-@pytest.mark.parametrize("width", [2, 5, 8, 32])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("width", [2, 8, 32])
+@pytest.mark.parametrize("seed", range(6))
 def test_the_search_is_that_of_its_definition(width: int, seed: int) -> None:
-    rows = posteriors(60, [6, 30, 257][seed % 3], seed, [1.5, 3.0][seed % 2])
+    rows = posteriors(50, [6, 30, 257][seed % 3], seed, [1.5, 3.0][seed % 2])
     prefix, alignment = beam_search(rows, width)
     tokens = search(rows, width)
     assert tuple(token.id for token in tokens) == prefix

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import pytest
 import soundfile
 
 from onebit_model.assets import SHIPPED_MODEL
-from onebit_model.recognizer import Recognizer
+from onebit_model.recognizer import Recognizer, Segment
 from onebit_model.reference import read_set
 
 START_SECONDS = 60.0
@@ -79,6 +79,27 @@ def model_file() -> Path:
 @pytest.fixture(scope="session")
 def recognizer(model_file: Path) -> Recognizer:
     return Recognizer.load(model_file)
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """A clip with hotwords that change what is heard in it."""
+
+    clip: Clip
+    hotwords: list[str]
+
+    def words(self, segments: Sequence[Segment]) -> str:
+        return " ".join(segment.text for segment in segments if segment.words)
+
+
+@pytest.fixture(scope="session")
+def boosted(recognizer: Recognizer, clips: list[Clip]) -> Boosted:
+    for clip in clips:
+        found = Boosted(clip, sorted({word for word in clip.text.split() if len(word) > 3}))
+        plain, preferred = recognizer.search(16), recognizer.search(None, found.hotwords)
+        if recognizer.transcribe(clip.samples, 4, 0, plain) != recognizer.transcribe(clip.samples, 4, 0, preferred):
+            return found
+    raise AssertionError("hotwords change nothing in any clip")
 
 
 class Server:

@@ -51,7 +51,6 @@ def test_response_formats(api: openai.OpenAI, clip: Any) -> None:
         response_format="verbose_json",
         timestamp_granularities=["word", "segment"],
         language="en",
-        prompt="names",
         temperature=0.2,
     )
     assert verbose.text == text
@@ -65,6 +64,33 @@ def test_response_formats(api: openai.OpenAI, clip: Any) -> None:
         file=upload(clip), model="whisper-1", response_format="verbose_json", timestamp_granularities=["word"]
     )
     assert words_only.segments is None
+
+
+def test_prompts_give_hotwords(api: openai.OpenAI, boosted: Any, recognizer: Any) -> None:
+    prompt = (
+        f"Names: {', '.join(boosted.hotwords)}. This sentence is longer than anything that could be a name, item 5."
+    )
+    answer = api.audio.transcriptions.create(file=upload(boosted.clip), model="whisper-1", prompt=prompt)
+    search = recognizer.search(None, ["names", *boosted.hotwords])
+    assert answer.text == boosted.words(recognizer.transcribe(boosted.clip.samples, 4, 0, search))
+
+
+def test_a_prompt_before_a_file_that_has_to_wait(client: httpx.Client, boosted: Any, recognizer: Any) -> None:
+    """The model comes last; the prompt may stand on either side of the file then."""
+    prompt = (
+        b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + ",".join(boosted.hotwords).encode() + b"\r\n"
+    )
+    file = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        + upload(boosted.clip)[1]
+        + b"\r\n"
+    )
+    model = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
+    heard = recognizer.transcribe(boosted.clip.samples, 4, 0, recognizer.search(None, boosted.hotwords))
+    for body in (prompt + file + model, file + prompt + model):
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        answer = client.post("/v1/audio/transcriptions", content=body, headers=headers)
+        assert answer.json()["text"] == boosted.words(heard)
 
 
 def test_streamed_answer(api: openai.OpenAI, clip: Any) -> None:

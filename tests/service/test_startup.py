@@ -97,6 +97,23 @@ def test_transcribe_command(model_file: Path, clip: Any, recognizer: Any, tmp_pa
     assert "No such file" in done.stderr
 
 
+def test_transcribe_command_with_hotwords(boosted: Any, recognizer: Any, model_file: Path, tmp_path: Path) -> None:
+    audio = tmp_path / "speech.wav"
+    audio.write_bytes(boosted.clip.encoded(subtype="FLOAT"))
+    command = [sys.executable, "-m", "onebit_service", "transcribe", str(audio), "--model", str(model_file)]
+    first, *rest = boosted.hotwords
+    hotwords = ["--hotwords", first, "--hotwords", ",".join(rest)]
+    done = subprocess.run([*command, *hotwords, "--beam", "8"], capture_output=True, text=True, check=True)
+    heard = recognizer.transcribe(boosted.clip.samples, 4, 0, recognizer.search(8, boosted.hotwords))
+    assert done.stdout == "".join(f"{segment.text}\n" for segment in heard)
+    for options, complaint in ((["--beam", "40"], "from 1 to 32"), ([*hotwords, "--beam", "1"], "2 or more")):
+        failed = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert failed.stderr.startswith("error: ")
+        assert complaint in failed.stderr
+        assert failed.stderr.count("\n") == 1
+
+
 def test_prints_the_line_to_try(start_server: Any) -> None:
     with start_server() as server:
         assert f"curl -F file=@speech.wav 'http://127.0.0.1:{server.port}/transcribe?bits=1'" in server.log.read_text()

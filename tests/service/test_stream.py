@@ -199,6 +199,9 @@ async def test_long_speech_is_cut_at_30_seconds(server: Any, clips: Any) -> None
         ([start(chunk=9)], 1008, "invalid_message", "chunk"),
         ([start(bits=3)], 1008, "unsupported_bits", "bits"),
         ([start(endpoint_silence_seconds=-1)], 1008, "invalid_message", "endpoint_silence_seconds"),
+        ([start(hotwords=["room 5"])], 1008, "invalid_message", "hotwords"),
+        ([start(hotwords=["lamp"] * 101)], 1008, "invalid_message", "hotwords"),
+        ([start(hotwords="lamp")], 1008, "invalid_message", "hotwords"),
         ([start(), start()], 1008, "invalid_message", "type"),
         ([start(), b"\0\0" * 100, "text"], 1003, "wrong_frame", None),
         ([start(), '{"type": "stop", "now": true}'], 1008, "invalid_message", "now"),
@@ -250,10 +253,19 @@ async def test_nothing_is_compressed(server: Any) -> None:
         assert connection.protocol.extensions == []
 
 
-async def test_hotwords_are_answered_with_a_warning(server: Any, clip: Any) -> None:
-    ready, *_, done = await streamed(server, clip.pcm, 3200, hotwords=["kitchen"])
-    assert ready["hotwords"] == ["kitchen"]
-    assert done["warnings"] == ["hotwords_ignored"]
+async def test_hotwords_are_heard(server: Any, boosted: Any, recognizer: Any) -> None:
+    """Whatever the packets; chunks of 640 ms, as they are always computed."""
+    plain = text_of(await streamed(server, boosted.clip.pcm, 3200))
+    texts = set()
+    for packet_bytes in (999, 3200, len(boosted.clip.pcm)):
+        ready, *events, done = await streamed(server, boosted.clip.pcm, packet_bytes, hotwords=boosted.hotwords)
+        assert ready["hotwords"] == boosted.hotwords
+        assert done["warnings"] == []
+        assert any(event["type"] == "partial" for event in events)
+        texts.add(text_of(events))
+    (text,) = texts
+    spoken = set(boosted.clip.text.split())
+    assert len(spoken & set(text.split())) > len(spoken & set(plain.split()))
 
 
 async def test_the_example_of_the_documentation_runs(server: Any, clip: Any, tmp_path: Path) -> None:

@@ -229,10 +229,25 @@ def test_file_names_mean_nothing(client: httpx.Client, clip: Any, expected: str,
     assert text_of(client.post("/transcribe", files={"file": (name, clip.encoded(subtype="FLOAT"))})) == expected
 
 
-def test_hotwords_are_answered_with_a_warning(client: httpx.Client, clip: Any) -> None:
-    query = {"hotwords": ["kitchen, light", "lamp"], "beam": 1}
-    assert client.post("/transcribe", params=query, content=clip.encoded()).json()["warnings"] == ["hotwords_ignored"]
-    assert client.post("/transcribe", params={"hotwords": " , "}, content=clip.encoded()).json()["warnings"] == []
+@pytest.mark.parametrize("beam", [None, 2, 32])
+def test_hotwords_are_heard(client: httpx.Client, boosted: Any, recognizer: Any, beam: int | None) -> None:
+    first, *rest = boosted.hotwords
+    query = {"hotwords": [first.upper() + "!", " , ".join(rest)]} | ({"beam": beam} if beam else {})
+    answer = client.post("/transcribe", params=query, content=boosted.clip.encoded(subtype="FLOAT"))
+    search = recognizer.search(beam, boosted.hotwords)
+    assert text_of(answer) == boosted.words(recognizer.transcribe(boosted.clip.samples, 4, 0, search))
+    assert answer.json()["warnings"] == []
+
+
+@pytest.mark.parametrize("query", [{}, {"beam": 1}, {"hotwords": " , "}, {"beam": 1, "hotwords": ""}])
+def test_greedy_where_nothing_else_is_asked_for(client: httpx.Client, clip: Any, expected: str, query: Any) -> None:
+    assert text_of(client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))) == expected
+
+
+def test_a_beam_without_hotwords(client: httpx.Client, clip: Any, recognizer: Any) -> None:
+    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(12))
+    answer = client.post("/transcribe", params={"beam": 12}, content=clip.encoded(subtype="FLOAT"))
+    assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
 
 def test_security_headers(client: httpx.Client) -> None:

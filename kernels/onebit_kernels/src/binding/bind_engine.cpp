@@ -113,7 +113,8 @@ void bind_results(nb::module_& module) {
 
 // A beam search over given log-probabilities, for tests.
 nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows) {
-    if (rows.shape(1) != static_cast<std::size_t>(search.outputs())) throw std::invalid_argument("rows must have one column per output");
+    if (rows.shape(1) != static_cast<std::size_t>(search.outputs()))
+        throw std::invalid_argument("rows must have one column per output");
     std::vector<Token> tokens, tentative;
     search.advance(rows.data(), static_cast<int>(rows.shape(0)), static_cast<int>(rows.shape(1)), tokens);
     search.tentative(tentative);
@@ -122,7 +123,8 @@ nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows) {
 
 void bind_search(nb::module_& module) {
     nb::class_<Hotwords>(module, "Hotwords")
-        .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&>(), nb::arg("phrases"), nb::arg("pieces"))
+        .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&, float>(), nb::arg("phrases"),
+             nb::arg("pieces"), nb::arg("bonus_per_letter") = kBonusPerLetter)
         .def_prop_ro("resident_bytes", &Hotwords::resident_bytes);
     nb::class_<BeamSearch>(module, "BeamSearch")
         .def("__init__",

@@ -10,9 +10,6 @@ constexpr int kRoot = 0;
 constexpr int kNone = -1;
 constexpr std::size_t kMostLetters = 10'000;  // 28 symbols: a table of about one megabyte
 
-// A piece has two to three letters, and a bonus of 1 to 2 per piece is what helps elsewhere; see docs/http.md for what was measured.
-constexpr float kBonusPerLetter = 0.7f;
-
 std::string with_spaces(const std::string& piece) {
     static const std::string kWordStart = "\u2581";
     std::string text = piece;
@@ -22,7 +19,8 @@ std::string with_spaces(const std::string& piece) {
 
 }  // namespace
 
-Hotwords::Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces) {
+Hotwords::Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces, float bonus_per_letter)
+    : bonus_per_letter_(bonus_per_letter) {
     spell_pieces(pieces);
     std::size_t letters = 0;
     for (const std::string& phrase : phrases) letters += phrase.size() + 1;
@@ -70,7 +68,7 @@ void Hotwords::insert(const std::string& phrase) {
         const int symbol = symbol_of(letter, phrase);
         if (next(state, symbol) == kNone) {
             const int child = add_state();
-            value_[child] = value_[state] + (symbol == space_ ? 0.0f : kBonusPerLetter);
+            value_[child] = value_[state] + (symbol == space_ ? 0.0f : bonus_per_letter_);
             next(state, symbol) = child;
         }
         state = next(state, symbol);

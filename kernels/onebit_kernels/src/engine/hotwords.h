@@ -12,11 +12,15 @@
 
 namespace onebit {
 
+// A piece has two to three letters. docs/http.md says what was measured.
+inline constexpr float kBonusPerLetter = 1.0f;
+
 class Hotwords {
 public:
     // pieces: those of token ids 1 and up; one that starts a word begins with U+2581. phrases: words with single spaces between.
     // Throws std::invalid_argument for a phrase that the pieces cannot spell, and for no or too many letters altogether.
-    Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces);
+    Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
+             float bonus_per_letter = kBonusPerLetter);
 
     struct Step {
         int state;
@@ -44,6 +48,7 @@ private:
     std::vector<int> symbol_of_byte_;  // 256; -1: no piece has it
     std::vector<std::uint8_t> spelling_;     // symbols of all tokens, one after the other
     std::vector<int> first_symbol_;          // of each token
+    float bonus_per_letter_;
     std::size_t symbols_ = 0;
     int space_ = 0;
     int start_ = 0;

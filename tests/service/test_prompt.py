@@ -1,0 +1,31 @@
+"""What OpenAI's `prompt` prefers."""
+
+from __future__ import annotations
+
+import pytest
+
+from onebit_service.prompt import phrases_of
+
+VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrases"),
+    [
+        ("", []),
+        ("Glossary: Kubernetes, kubectl", ["glossary", "kubernetes", "kubectl"]),
+        ("Mr. O\u2019Brien; Ren\u00e9e\nNew York (city)", ["mr", "o'brien", "renee", "new york", "city"]),
+        ("lamp, Lamp,LAMP.", ["lamp"]),
+        ("room 5, \u5317\u4eac, lamp", ["lamp"]),
+        ("The transcript is about a company that makes lamps, lamp", ["lamp"]),
+        ("node.js", ["node js"]),
+        ("x" * 61 + ", lamp", ["lamp"]),
+    ],
+)
+def test_phrases_of_prompts(prompt: str, phrases: list[str]) -> None:
+    assert phrases_of(prompt, VOCABULARY) == phrases
+
+
+def test_as_many_as_can_be_used() -> None:
+    names = [a + b for a in "abcdefghijk" for b in "abcdefghijklmno"]
+    assert phrases_of(", ".join(names), VOCABULARY) == names[:100]
