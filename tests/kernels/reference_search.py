@@ -61,8 +61,10 @@ def beam_search(
         texts = _step(beam, row, t)
         best = sorted(texts, key=lambda p: texts[p].total + (while_open(p) if while_open else 0.0), reverse=True)
         beam = {prefix: texts[prefix] for prefix in best[:width]}
-        common = _common_length(list(beam))
-        decided = Alignment(decided.frames + beam[best[0]].alignment.frames[len(decided.frames) : common])
+        for i in range(len(decided.frames), _common_length(list(beam))):
+            decided = Alignment(
+                (*decided.frames, _decided([beam[prefix].alignment.frames[i : i + 2] for prefix in best[:width]]))
+            )
     winner = max(beam, key=lambda p: beam[p].total + (at_end(p) if at_end else 0.0))
     return winner, Alignment(decided.frames + beam[winner].alignment.frames[len(decided.frames) :])
 
@@ -73,6 +75,16 @@ def _common_length(texts: list[Prefix]) -> int:
     while all(len(text) >= count + 2 and text[count] == texts[0][count] for text in texts):
         count += 1
     return count
+
+
+def _decided(pairs: list[tuple[tuple[int, int, float], ...]]) -> tuple[int, int, float]:
+    """The best text's token, out of each text's token and its next one: over when the next one begins in any of them.
+    The mean logarithm stays."""
+    frame, count, total = pairs[0][0]
+    limit = min(following[0] for _, following in pairs)
+    start = min(frame, limit - 1)
+    kept = min(count, limit - start)
+    return start, kept, total / count * kept
 
 
 def _step(beam: dict[Prefix, Scores], row: NDArray[np.float64], t: int) -> dict[Prefix, Scores]:

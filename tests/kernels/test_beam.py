@@ -132,6 +132,20 @@ def test_what_is_decided_never_changes_and_soon_is() -> None:
     assert len(decided) > 100
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_tokens_follow_one_another(seed: int) -> None:
+    """Even where texts with other alignments take turns at being the best: noise decides nothing."""
+    rows = posteriors(80, 12, 500 + seed, 0.5 + 0.05 * seed)
+    searching = BeamSearch(3 + seed % 8, 12)
+    decided: list[Token] = []
+    for row in rows:
+        new, tentative = searching.advance(row[None])
+        decided += new
+        times = [time for token in decided + tentative for time in (token.frame, token.frame + token.frames)]
+        assert times == sorted(times)
+        assert all(token.frames >= 1 and 0 < token.confidence <= 1 for token in decided + tentative)
+
+
 def test_a_stream_without_end_needs_no_more_memory() -> None:
     """Two texts that differ at their beginning and are equally likely after it: one gives way when there is no room."""
     period = np.full((2, 4), 1e-6, np.float32)

@@ -204,13 +204,24 @@ void BeamSearch::decide(std::vector<Token>& tokens) {
     while (all([&best](const Hypothesis& text) {
         return text.path.count >= 2 && text.path.tokens[0].id == best.tokens[0].id;
     })) {
-        tokens.push_back(with_confidence(best.tokens[0]));
+        tokens.push_back(decided());
         for (std::size_t i = 0; i < count_; ++i) {
             Path& path = hypotheses_[i].path;
             std::copy(path.tokens.begin() + 1, path.tokens.begin() + path.count, path.tokens.begin());
             --path.count;
         }
     }
+}
+
+// The first token of the best text. Another text may win, whose alignment has the next token earlier: this one must be over
+// by then.
+Token BeamSearch::decided() const {
+    int limit = hypotheses_[0].path.tokens[1].frame;
+    for (std::size_t i = 1; i < count_; ++i) limit = std::min(limit, hypotheses_[i].path.tokens[1].frame);
+    Token token = with_confidence(hypotheses_[0].path.tokens[0]);
+    token.frame = std::min(token.frame, limit - 1);
+    token.frames = std::min(token.frames, limit - token.frame);
+    return token;
 }
 
 // The best text has no room for another token: those that begin otherwise give way, and its beginning is decided.

@@ -88,6 +88,7 @@ private:
     void take_over(const Candidate& candidate, float log_probability, Hypothesis& next) const;
     void decide(std::vector<Token>& tokens);
     void drop_dissenters();
+    Token decided() const;
     const Hypothesis& best_if_ended() const;
 
     std::size_t width_;
