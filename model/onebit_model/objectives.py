@@ -68,6 +68,7 @@ class CotrainingObjective:
     def __call__(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
+        self.precision.clip1 = self.config.one_bit_clip
         self.precision.ramp = min(1.0, progress / self.config.ramp) if self.config.ramp else 1.0
         self.precision.activations = progress >= self.config.activations_from
         if self.config.passes == "one":
@@ -80,13 +81,18 @@ class CotrainingObjective:
     ) -> Iterator[LossPart]:
         bits, mixed = draw_precision(self.config, rng)
         if progress < self.config.local_share:
-            yield from self._block_by_block(network, batch, bits)
+            yield from self._block_by_block(network, batch, bits, progress / self.config.local_share, rng)
             return
         with_layers = draw_layers(network, progress, rng) if mixed else {}
         yield self._student(network, batch, bits, with_layers, self._teacher_outputs(batch), f"{bits}bit")
 
-    def _block_by_block(self, network: Conformer, batch: Batch, bits: int) -> Iterator[LossPart]:
-        """Each block on the teacher's input: at first, what reaches the upper blocks through 1-bit ones is noise."""
+    def _block_by_block(
+        self, network: Conformer, batch: Batch, bits: int, own: float, rng: np.random.Generator
+    ) -> Iterator[LossPart]:
+        """Each block alone: with probability `own` on what the student's blocks below deliver, else on the teacher's.
+
+        At first that would be noise; later it is what a block has to make up for.
+        """
         teacher = self._teacher_outputs(batch)
         if teacher is None or not teacher.blocks:
             raise RecipeError('local_share needs a teacher, with teacher_input = "student"')
@@ -95,11 +101,12 @@ class CotrainingObjective:
         frames = batch.inputs.lengths // STEM_STRIDE
         with torch.no_grad():
             entering = network.lower(batch.inputs.values, batch.inputs.lengths, chunk, 0)
-        for index, target in enumerate(teacher.blocks):
+        for index, output in enumerate(teacher.blocks):
             left = network.run_blocks(entering, frames, chunk, index, index + 1)
             averaged = index + 1 == network.config.average_after
-            entering, frames = (average_pairs(target), frames // 2) if averaged else (target, frames)
-            distance = standardised_distance(entering.float(), left.float(), frames)
+            target, frames = (average_pairs(output), frames // 2) if averaged else (output, frames)
+            distance = standardised_distance(target.float(), left.float(), frames)
+            entering = left.detach() if rng.random() < own else target
             values = {f"block{index + 1}_{name}": distance.item()}
             if index + 1 < len(teacher.blocks):
                 yield LossPart(distance, values)

@@ -42,9 +42,12 @@ class NestedQuantizer(torch.autograd.Function):
     """(W, s4, s_b) -> w_b; for 4 bit s_b is s4 itself and gets its whole gradient."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, step4: Tensor, scale: Tensor, bits: int) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, weight: Tensor, step4: Tensor, scale: Tensor, bits: int, clip1: float = CLIP1
+    ) -> Tensor:
         ctx.save_for_backward(weight, step4, scale)
         ctx.bits = bits
+        ctx.clip1 = clip1
         return one_bit(weight, scale) if bits == 1 else dequantise(codes4(weight, step4), scale, bits)
 
     @staticmethod
@@ -53,17 +56,18 @@ class NestedQuantizer(torch.autograd.Function):
         if ctx.bits == 1:
             to_scale = _reduce(torch.where(weight >= 0, gradient, -gradient), scale)
             magnitude = weight.abs()
-            return gradient * (magnitude < CLIP1 * magnitude.mean(dim=-1, keepdim=True)), None, to_scale, None
+            inside = magnitude < ctx.clip1 * magnitude.mean(dim=-1, keepdim=True)
+            return gradient * inside, None, to_scale, None, None
         codes = codes4(weight, step4)
         level = dequantise(codes, torch.ones_like(scale), ctx.bits)
         inside = weight.abs() < 8 * step4
         to_weight = gradient * inside
         if ctx.bits == 4:
             to_step = torch.where(inside, level - weight / step4, level)
-            return to_weight, None, _reduce(gradient * to_step, scale), None
+            return to_weight, None, _reduce(gradient * to_step, scale), None, None
         # The 2-bit threshold is 4 s4: without this term its loss could not move it.
         to_step4 = -scale * weight / (4 * step4**2)
-        return to_weight, _reduce(to_weight * to_step4, step4), _reduce(gradient * level, scale), None
+        return to_weight, _reduce(to_weight * to_step4, step4), _reduce(gradient * level, scale), None, None
 
 
 class IndependentQuantizer(torch.autograd.Function):
@@ -148,6 +152,7 @@ class Precision:
     bits: int | None = None  # None: full precision
     activations: bool = False
     ramp: float = 1.0  # 0: the latent weights, 1: the quantised ones
+    clip1: float = CLIP1  # 1-bit gradients pass to weights below this many times their row's mean magnitude
 
 
 class QuantLinear(Linear):
@@ -172,7 +177,7 @@ class QuantLinear(Linear):
 
     def quantised_weight(self, bits: int) -> Tensor:
         if self.scheme == "nested":
-            return NestedQuantizer.apply(self.weight, self.scale(4), self.scale(bits), bits)  # type: ignore[no-untyped-call]
+            return NestedQuantizer.apply(self.weight, self.scale(4), self.scale(bits), bits, self.precision.clip1)  # type: ignore[no-untyped-call]
         if self.scheme == "ternary" and bits == 2:
             return TernaryQuantizer.apply(self.weight, self.scale(2))  # type: ignore[no-untyped-call]
         return IndependentQuantizer.apply(self.weight, self.scale(bits), bits)  # type: ignore[no-untyped-call]

@@ -94,6 +94,9 @@ class QuantizeConfig:
     matching_weight: float = 0.0  # encoder output
     block_matching_weight: float = 0.0  # output of every block; needs teacher_input = "student"
     local_share: float = 0.0  # share of the steps in which each block learns alone; needs teacher_input = "student"
+    one_bit_clip: float = (
+        3.0  # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
+    )
     precisions: tuple[int, ...] = (1, 2, 4)
     teacher: str = ""  # checkpoint of the full-precision model
     teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input
