@@ -142,7 +142,7 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Score this training checkpoint at full precision instead (needs torch).")
     ] = None,
-    beam: Annotated[int, typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy.")] = 1,
+    beam: Annotated[int, typer.Option(help="Texts that the search of a packed file keeps, 1 to 32; 1 is greedy.")] = 1,
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
