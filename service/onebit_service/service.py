@@ -73,8 +73,9 @@ class Service:
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
             scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)
             scheduler.start()
-            self._scheduler = scheduler
+            # Before anything is let in: it loads weights, and the event loop stands still meanwhile.
             self._describe(recognizer)
+            self._scheduler = scheduler
             self._scorer = ReferenceScorer(scheduler, self.settings, self.metrics)
             self._scorer.start()
             log.info("model_loaded", path=str(self.packed.path), bits=self.packed.bits, isa=recognizer.model.isa)

@@ -93,3 +93,11 @@ def test_labels_hold_nothing_of_a_request(server: Any, clip: Any) -> None:
     assert set(re.findall(r'bits="(\w+)"', text)) <= {"1", "2", "4", "none"}
     assert 'asr_request_duration_seconds_count{bits="none",endpoint="transcribe",status="422"}' in text
     assert 'asr_requests_rejected_total{reason="unsupported_bits"}' in text
+
+
+def test_ready_means_that_nothing_is_loaded_any_more(start_server: Any) -> None:
+    """What memory the precisions take is found out by loading them, which nobody should have to wait for."""
+    with start_server() as fresh:
+        text = fresh.metrics()
+    for bits in (1, 2, 4):
+        assert re.search(rf'^asr_model_resident_bytes{{bits="{bits}"}} [1-9]', text, re.MULTILINE)

@@ -6,18 +6,23 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
 CAPACITY = 8
-# 100 ms is the promise; a busy test machine may add to it.
+REFUSALS = 40
+# The promise; a machine that does other things as well may break it now and then, and hardly by more than this.
 REFUSAL_SECONDS = 0.1
 PATIENCE = 5
+
+
+def assert_prompt(seconds: list[float]) -> None:
+    times = sorted(seconds)
+    assert times[len(times) * 9 // 10] < REFUSAL_SECONDS, times
+    assert times[-1] < PATIENCE * REFUSAL_SECONDS, times
 
 
 @pytest.fixture(scope="module")
@@ -27,66 +32,49 @@ def small(start_server: Any) -> Iterator[Any]:
         yield running
 
 
-@dataclass(frozen=True)
-class Outcome:
-    served: bool
-    seconds: float
-
-
-async def file_outcome(http: httpx.AsyncClient, url: str, data: bytes) -> Outcome:
-    begin = time.monotonic()
-    answer = await http.post(f"{url}/transcribe?bits=1", content=data)
-    if answer.status_code == 503:
-        assert answer.json()["error"]["code"] == "overloaded"
-        assert int(answer.headers["retry-after"]) >= 1
-    else:
-        assert answer.status_code == 200, answer.text
-    return Outcome(answer.status_code == 200, time.monotonic() - begin)
-
-
 async def test_files(small: Any, clip: Any) -> None:
-    """Uploads that take a second each, so that they are there together."""
+    """Uploads that take a second each, so that they are there together; the others come while these are computed."""
     data = clip.encoded()
 
     async def slow_upload(http: httpx.AsyncClient) -> httpx.Response:
         async def body() -> Any:
-            for part in range(10):
-                yield data[part * len(data) // 10 : (part + 1) * len(data) // 10]
+            for part in range(30):
+                yield data[part * len(data) // 30 : (part + 1) * len(data) // 30]
                 await asyncio.sleep(0.1)
 
         return await http.post(f"{small.url}/transcribe?bits=1", content=body())
+
+    async def refused_seconds(http: httpx.AsyncClient) -> float:
+        begin = time.monotonic()
+        answer = await http.post(f"{small.url}/transcribe?bits=1", content=data)
+        seconds = time.monotonic() - begin
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["error"]["code"] == "overloaded"
+        assert int(answer.headers["retry-after"]) >= 1
+        return seconds
 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=60, limits=limits) as http:
         admitted = [asyncio.create_task(slow_upload(http)) for _ in range(CAPACITY)]
         while small.gauge("asr_queue_depth") < CAPACITY:
             await asyncio.sleep(0.02)
-        refused = [await file_outcome(http, small.url, data) for _ in range(CAPACITY)]
+        times = [await refused_seconds(http) for _ in range(REFUSALS)]
+        assert small.gauge("asr_queue_depth") == CAPACITY
         answers = await asyncio.gather(*admitted)
-    assert not any(outcome.served for outcome in refused)
-    times = sorted(outcome.seconds for outcome in refused)
-    assert times[len(times) // 2] < REFUSAL_SECONDS
-    assert times[-1] < PATIENCE * REFUSAL_SECONDS
+    assert_prompt(times)
     assert [answer.status_code for answer in answers] == [200] * CAPACITY
     assert len({answer.json()["text"] for answer in answers}) == 1
 
 
-async def stream_outcome(url: str, data: bytes) -> Outcome:
-    begin = time.monotonic()
-    async with connect(url, subprotocols=["onebit.v1"], compression=None) as stream:  # type: ignore[list-item]
-        opened_seconds = time.monotonic() - begin
-        try:
-            await stream.send(json.dumps({"type": "start", "bits": 1}))
-            first = json.loads(await stream.recv())
-        except ConnectionClosed:
-            return Outcome(False, time.monotonic() - begin)
-        if first["type"] == "error":
-            seconds = time.monotonic() - begin - opened_seconds
-            assert first["code"] == "overloaded"
-            assert first["retry_after_seconds"] > 0
-            await stream.wait_closed()
-            assert stream.close_code == 1013
-            return Outcome(False, seconds)
+def opened(url: str) -> connect:
+    return connect(url, subprotocols=["onebit.v1"], compression=None)  # type: ignore[list-item]
+
+
+async def final_seconds(url: str, data: bytes) -> float:
+    """Real time; from `stop` to `done`."""
+    async with opened(url) as stream:
+        await stream.send(json.dumps({"type": "start", "bits": 1}))
+        assert json.loads(await stream.recv())["type"] == "ready"
         for start in range(0, len(data), 3200):
             await stream.send(data[start : start + 3200])
             await asyncio.sleep(0.1)
@@ -94,14 +82,27 @@ async def stream_outcome(url: str, data: bytes) -> Outcome:
         await stream.send(json.dumps({"type": "stop"}))
         while json.loads(await stream.recv())["type"] != "done":
             pass
-        return Outcome(True, time.monotonic() - begin)
+        return time.monotonic() - begin
+
+
+async def refused_stream_seconds(url: str) -> float:
+    begin = time.monotonic()
+    async with opened(url) as stream:
+        error = json.loads(await stream.recv())
+        await stream.wait_closed()
+        seconds = time.monotonic() - begin
+        assert (error["type"], error["code"]) == ("error", "overloaded")
+        assert error["retry_after_seconds"] > 0
+        assert stream.close_code == 1013
+        return seconds
 
 
 async def test_streams(small: Any, clip: Any) -> None:
-    outcomes = await asyncio.gather(*(stream_outcome(small.stream_url, clip.pcm) for _ in range(2 * CAPACITY)))
-    served = [outcome for outcome in outcomes if outcome.served]
-    refused = sorted(outcome.seconds for outcome in outcomes if not outcome.served)
-    assert len(served) == CAPACITY
-    assert refused[len(refused) // 2] < REFUSAL_SECONDS
-    assert max(outcome.seconds for outcome in served) < PATIENCE * 0.3
+    admitted = [asyncio.create_task(final_seconds(small.stream_url, clip.pcm)) for _ in range(CAPACITY)]
+    while small.gauge("asr_streams_active") < CAPACITY:
+        await asyncio.sleep(0.02)
+    times = [await refused_stream_seconds(small.stream_url) for _ in range(REFUSALS)]
+    assert small.gauge("asr_streams_active") == CAPACITY
+    assert max(await asyncio.gather(*admitted)) < PATIENCE * 0.3
+    assert_prompt(times)
     assert small.gauge("asr_streams_active") == 0

@@ -53,6 +53,21 @@ def test_files(tmp_path: Path) -> None:
     assert report["audio_hours_per_hour"] > 1
 
 
+def test_twice_the_capacity(tmp_path: Path) -> None:
+    """All at once: nobody is lost, and all refusals say when to come again. The load takes the processor from the
+    server, so how soon they come is asserted where one comes at a time (tests/service/test_overload.py).
+    """
+    reports = tmp_path / "reports.json"
+    options = ("--capacity", "8", "--seconds", "5", "--file-seconds", "30", "--json", str(reports))
+    done = run(sys.executable, "-m", "loadtests.overload", *options)
+    assert done.returncode == 0, done.stderr
+    for kind, report in json.loads(reports.read_text()).items():
+        assert (report["lost"], report["without_hint"]) == (0, 0), done.stdout
+        assert report["refused"] >= 50, done.stdout
+        assert report["served"] >= 8, done.stdout
+        assert report["refused_max_ms"] < 2000, (kind, done.stdout)
+
+
 def test_soak_keeps_count() -> None:
     """Seconds are too short to judge memory, which the line may complain about; everything else holds at once."""
     done = run(sys.executable, "-m", "loadtests.soak", "--minutes", "0.3", "--streams", "4", "--files", "1")
