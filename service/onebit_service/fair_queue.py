@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ class FairQueue:
         return bool(self._clients)
 
     def add(self, job: FileJob, waiting: Waiting) -> None:
+        if not job.waiting:
+            job.waiting_since = time.monotonic()
         job.waiting.append(waiting)
         self._clients.setdefault(job.request.client, OrderedDict()).setdefault(job)
 
@@ -52,6 +55,7 @@ class FairQueue:
 
     def _rotate(self, job: FileJob) -> None:
         """Its turn is over: behind the client's other files, and the client behind the other clients."""
+        job.waiting_since = time.monotonic()
         self._drop(job)
         client = job.request.client
         if job.waiting:

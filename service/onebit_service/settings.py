@@ -37,6 +37,9 @@ class Settings:
     queue_seconds: float = _setting(
         30.0, "New files are refused with 503 while ready work has been waiting for longer than this."
     )
+    max_file_wait_seconds: float = _setting(
+        60.0, "A file that was let in is given up with 503 when no engine had time for it for this long."
+    )
     max_upload_bytes: int = _setting(4 << 30, "Largest body of a request.")
     max_audio_seconds: float = _setting(14400.0, "Longest audio of a file.")
     upload_idle_seconds: float = _setting(
@@ -48,6 +51,9 @@ class Settings:
 
     max_stream_seconds: float = _setting(14400.0, "Longest audio of one stream; then it is stopped as if by `stop`.")
     idle_seconds: float = _setting(30.0, "A stream without any message for this long is closed.")
+    max_silent_seconds: float = _setting(
+        600.0, "A stream without audio for this long is closed, whatever keepalives it sends."
+    )
     buffer_seconds: float = _setting(60.0, "Audio of one stream that may wait for being computed.")
     drain_seconds: float = _setting(30.0, "Time for running work to finish after SIGTERM.")
 

@@ -106,7 +106,7 @@ class StreamSession:
         self._times = StreamTimes()
         self._warnings: list[str] = []
         self._stopping = False
-        self._heard = time.monotonic()
+        self._heard = self._heard_audio = time.monotonic()
         self._is_held_back = False
         self.bits: int | None = None
 
@@ -171,12 +171,16 @@ class StreamSession:
         """One timer for the whole stream: a timeout around every receive would cost more than the message.
 
         A client that the server does not listen to, or that has said all it had to say, is not idle."""
+        settings = self._settings
         while True:
-            left = self._heard + self._settings.idle_seconds - time.monotonic()
+            now = time.monotonic()
+            silent = self._heard_audio + settings.max_silent_seconds - now
+            left = min(self._heard + settings.idle_seconds - now, silent)
             if left <= 0 and not (self._is_held_back or self._stopping):
                 break
             await asyncio.sleep(max(left, 0.1))
-        raise self._idle_error()
+        # Its place is worth more than a promise to use it some time.
+        raise IdleError(f"no audio came for {settings.max_silent_seconds:g} s") if silent <= 0 else self._idle_error()
 
     def _idle_error(self) -> IdleError:
         return IdleError(f"nothing came for {self._settings.idle_seconds:g} s")
@@ -237,6 +241,7 @@ class StreamSession:
             if "max_seconds" in self._warnings:
                 return
             raise BadMessageError("audio after `stop`")
+        self._heard_audio = self._heard
         if self._times.first_audio is None:
             self._times.first_audio = time.monotonic()
         if self._job.live.backlog_seconds + self._decoder.seconds_of(packet) > self._settings.buffer_seconds:
@@ -257,7 +262,7 @@ class StreamSession:
             await self._progress.wait()
         if self._is_held_back:
             self._is_held_back = False
-            self._heard = time.monotonic()
+            self._heard = self._heard_audio = time.monotonic()
 
     # Sending
 

@@ -14,6 +14,7 @@ from onebit_model.audio import AudioOptions, open_audio
 from onebit_model.byte_feed import ByteFeed
 from onebit_model.recognizer import Segment
 from onebit_model.segmentation import Segmenter
+from onebit_service.errors import OverloadedError
 from onebit_service.peer import Peer
 from onebit_service.service import Service
 from onebit_service.work import FileJob, FileRequest
@@ -57,6 +58,7 @@ class FileTranscription:
         tasks = [
             asyncio.create_task(self._carry(body, feed, room, peer)),
             asyncio.create_task(self._watch(peer, feed)),
+            asyncio.create_task(self._watch_turns(feed)),
         ]
         decoding = loop.run_in_executor(self._service.decoders, contextvars.copy_context().run, self._decode, feed)
         try:
@@ -89,6 +91,15 @@ class FileTranscription:
         await peer.left()
         self._job.fail(ClientGoneError())
         feed.abort(ClientGoneError())
+
+    async def _watch_turns(self, feed: ByteFeed) -> None:
+        """Nobody is kept waiting for ever: better to come back than to hang."""
+        limit = self._service.settings.max_file_wait_seconds
+        while (left := limit - self._job.waited_seconds) > 0:
+            await asyncio.sleep(max(left, 0.05))
+        error = OverloadedError(f"no engine had time for the file for {limit:g} s", min(limit, 60.0))
+        self._job.fail(error)
+        feed.abort(error)
 
     def _decode(self, feed: ByteFeed) -> None:
         """On a thread of its own: it waits for the upload, and for the engines when they are behind."""

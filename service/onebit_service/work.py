@@ -43,6 +43,8 @@ class FileJob:
         self.request = request
         self.processing_seconds = 0.0
         self.waiting: deque[tuple[int, AudioSegment, float]] = deque()
+        # Of its latest turn, or of the first segment that waits.
+        self.waiting_since = 0.0
         self.started = False
         self._scheduler = scheduler
         self.loop = loop
@@ -57,6 +59,11 @@ class FileJob:
     @property
     def cancelled(self) -> bool:
         return self._error is not None
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long no engine has had time for it although something is ready."""
+        return time.monotonic() - self.waiting_since if self.waiting else 0.0
 
     # The decoding thread
 

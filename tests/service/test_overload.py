@@ -6,11 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 from websockets.asyncio.client import connect
+
+from onebit_service.application import create_app
+from onebit_service.settings import Settings
 
 CAPACITY = 8
 REFUSALS = 40
@@ -64,6 +69,70 @@ async def test_files(small: Any, clip: Any) -> None:
     assert_prompt(times)
     assert [answer.status_code for answer in answers] == [200] * CAPACITY
     assert len({answer.json()["text"] for answer in answers}) == 1
+
+
+async def test_a_short_file_beside_long_ones_of_another_client(start_server: Any, clip: Any) -> None:
+    """Five minutes of audio each, of one client: the other's short file waits for hardly more than its turn."""
+    long = clip.pcm * int(300 / clip.seconds)
+    with start_server(api_keys="one,two", reference_interval_seconds=0) as shared:
+
+        async def text(http: httpx.AsyncClient, key: str, pcm: bytes) -> tuple[str, float]:
+            headers = {"authorization": f"Bearer {key}", "content-type": "audio/L16; rate=16000"}
+            begin = time.monotonic()
+            answer = await http.post(f"{shared.url}/transcribe?bits=1", content=pcm, headers=headers)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["text"], time.monotonic() - begin
+
+        async with httpx.AsyncClient(timeout=120) as http:
+            alone, _ = await text(http, "two", clip.pcm)
+            files = [asyncio.create_task(text(http, "one", long)) for _ in range(4)]
+            while 'asr_queue_wait_seconds_count{kind="file"} 1.0' in shared.metrics():
+                await asyncio.sleep(0.02)
+            beside, seconds = await text(http, "two", clip.pcm)
+            assert not any(file.done() for file in files)
+            long_seconds = [seconds for _, seconds in await asyncio.gather(*files)]
+        assert beside == alone
+        assert seconds < min(long_seconds) / 4
+
+
+class SlowEngine:
+    def __init__(self, engine: Any, seconds: float) -> None:
+        self._engine = engine
+        self._seconds = seconds
+
+    def step(self, streams: Any) -> None:
+        time.sleep(self._seconds)
+        self._engine.step(streams)
+
+    def open(self, *arguments: Any, **options: Any) -> Any:
+        return self._engine.open(*arguments, **options)
+
+
+async def test_a_file_that_no_engine_has_time_for_is_given_up(model_file: Any, clip: Any) -> None:
+    """The first file takes the only engine for longer than the second one may wait."""
+    settings = Settings(
+        model=str(model_file), engine_threads=1, max_file_wait_seconds=0.5, reference_interval_seconds=0
+    )
+    with TestClient(create_app(settings)) as http, ThreadPoolExecutor() as pool:
+        while http.get("/health/ready").status_code != 200:
+            time.sleep(0.02)
+        (lane,) = http.app.state.service.scheduler._lanes  # type: ignore[attr-defined]
+        lane._engines = {bits: SlowEngine(engine, 3) for bits, engine in lane._engines.items()}
+        first = pool.submit(http.post, "/transcribe?bits=1", content=clip.encoded())
+        time.sleep(1)
+        for path, options in (
+            ("/transcribe?bits=4", {"content": clip.encoded()}),
+            ("/v1/audio/transcriptions", {"data": {"model": "onebit-1bit"}, "files": {"file": clip.encoded()}}),
+        ):
+            begin = time.monotonic()
+            second = http.post(path, **options)  # type: ignore[arg-type]
+            assert 0.4 < time.monotonic() - begin < 1.5
+            assert second.status_code == 503, second.text
+            assert second.json()["error"]["code"] == "overloaded"
+            assert int(second.headers["retry-after"]) >= 1
+            assert not first.done()
+        assert first.result().status_code == 200
+        assert http.get("/metrics").text.count("asr_queue_depth 0.0") == 1
 
 
 def opened(url: str) -> connect:

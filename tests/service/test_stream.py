@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import sys
 import time
@@ -289,7 +290,8 @@ async def test_wrong_subprotocol(server: Any) -> None:
 @pytest.fixture(scope="module")
 def strict_server(start_server: Any) -> Iterator[Any]:
     settings = {"api_keys": "secret", "allowed_origins": "https://good.example", "idle_seconds": 1, "max_streams": 2}
-    with start_server(**settings, buffer_seconds=20, max_stream_seconds=3) as running:
+    limits = {"buffer_seconds": 20, "max_stream_seconds": 3, "max_silent_seconds": 4}
+    with start_server(**settings, **limits) as running:
         yield running
 
 
@@ -345,6 +347,24 @@ async def test_keepalive_holds_a_stream_open(strict: Any) -> None:
             await connection.send(json.dumps({"type": "keepalive"}))
         await connection.send(STOP)
         assert (await received(connection))[-1]["type"] == "done"
+
+
+async def test_keepalives_do_not_hold_a_place_for_ever(strict: Any, clip: Any) -> None:
+    """The time counts from the last audio."""
+    async with opened(strict, **KEY) as connection:
+        await connection.send(start(partials=False))
+        await asyncio.sleep(0.8)
+        await connection.send(clip.pcm[:3200])
+        begin = time.monotonic()
+        answers = asyncio.create_task(received(connection))
+        with contextlib.suppress(ConnectionClosed):
+            while time.monotonic() - begin < 10:
+                await connection.send(json.dumps({"type": "keepalive"}))
+                await asyncio.sleep(0.2)
+        assert 3.9 < time.monotonic() - begin < 8
+        error = (await answers)[-1]
+        assert (error["code"], connection.close_code) == ("idle", 1008)
+        assert "no audio" in error["message"]
 
 
 async def test_overload_is_refused_with_a_hint(strict: Any) -> None:
