@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
@@ -72,11 +72,19 @@ def chosen_bits(service: Service, bits: int | None) -> int:
     return service.packed.require(service.settings.default_bits if bits is None else bits)
 
 
+async def authorized(request: Request) -> str:
+    """Before the query is looked at: who has no key learns nothing else."""
+    return authorized_client(request.app.state.service, request)
+
+
 @router.post("/transcribe", openapi_extra=BODY_SCHEMA, responses=TRANSCRIBE_ANSWERS)
-async def transcribe(request: Request, options: Annotated[TranscribeOptions, Query()]) -> Response:
+async def transcribe(
+    request: Request,
+    client: Annotated[str, Depends(authorized)],
+    options: Annotated[TranscribeOptions, Query()],
+) -> Response:
     """Speech in, text out: a form with the part `file`, or the audio itself as body."""
     service: Service = request.app.state.service
-    client = authorized_client(service, request)
     bits = chosen_bits(service, options.bits)
     request.state.bits = bits
     audio = _audio_options(service, request, options)

@@ -145,6 +145,8 @@ def test_keys(strict: Any, clip: Any, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{strict.url}/transcribe", content=clip.encoded(), headers=headers)
     check(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
+    # Who has no key does not learn which parameters there are either.
+    check(httpx.post(f"{strict.url}/transcribe?bit=1", headers=headers), 401, "unauthorized")
     assert httpx.post(f"{strict.url}/transcribe", content=clip.encoded(), headers=KEY).status_code == 200
     assert httpx.get(f"{strict.url}/health/ready").status_code == 200
 
