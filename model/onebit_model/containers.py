@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -164,6 +166,8 @@ def open_container(feed: ByteFeed, ffmpeg: Ffmpeg | None) -> Iterator[SampleRead
     elif head.startswith(WHOLE_FILE_MAGIC):
         with _temporary_copy(feed) as file:
             is_cut = os.fstat(file.fileno()).st_size < _announced_bytes(head)
+            if head.startswith(b"caff"):
+                is_cut = _shorten_caf(file)
             yield _opened(soundfile.SoundFile, file, lambda: is_cut)
     else:
         raise UnsupportedMediaError("the data is not audio of a known format")
@@ -194,9 +198,33 @@ def _announced_bytes(head: bytes) -> int:
         return int.from_bytes(head[20:28], "little") + 8
     if head[:4] == b"riff":
         return int.from_bytes(head[16:24], "little")
+    if head[:4] == b"NIST":
+        fields = {
+            name: int(value)
+            for name, value in re.findall(rb"(sample_count|channel_count|sample_n_bytes) -i (\d+)", head)
+        }
+        return 1024 + math.prod(fields.values()) if len(fields) == 3 else 0
+    if head[:4] == b"Crea":
+        # The first block of a VOC file; the three bytes after its type are its length.
+        start = int.from_bytes(head[20:22], "little")
+        return start + 4 + int.from_bytes(head[start + 1 : start + 4], "little")
     if head[:4] in (b"RIFF", b"RIFX", b"FORM"):
         return int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big") + 8
     return 0
+
+
+def _shorten_caf(file: IO[bytes]) -> bool:
+    """Was it cut off? libsndfile opens it only if its data chunk promises no more than is there (-1: all the rest)."""
+    length, start = os.fstat(file.fileno()).st_size, 8
+    while len(chunk := os.pread(file.fileno(), 12, start)) == 12:
+        size = int.from_bytes(chunk[4:], "big", signed=True)
+        if chunk[:4] == b"data" and size != -1 and start + 12 + size > length:
+            os.pwrite(file.fileno(), (length - start - 12).to_bytes(8, "big"), start + 4)
+            return True
+        if size < 0:
+            break
+        start += 12 + size
+    return False
 
 
 def _is_piped(head: bytes) -> bool:

@@ -224,6 +224,16 @@ def test_truncated_compressed_audio(client: httpx.Client, clip: Any, container: 
     assert answer.json()["duration_seconds"] > clip.seconds / 4
 
 
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize("container", ["CAF", "NIST", "VOC", "W64", "RF64", "AU", "AIFF"])
+def test_truncated_audio_of_any_container(client: httpx.Client, clip: Any, container: str, share: float) -> None:
+    data = clip.encoded(format=container, subtype="PCM_16")
+    answer = client.post("/transcribe", content=data[: int(len(data) * share)])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["warnings"] == ["truncated"]
+    assert answer.json()["duration_seconds"] == pytest.approx(clip.seconds * share, abs=0.2)
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\\..\\b.wav", "a.wav; rm -rf ~", "x" * 1000])
 def test_file_names_mean_nothing(client: httpx.Client, clip: Any, expected: str, name: str) -> None:
     assert text_of(client.post("/transcribe", files={"file": (name, clip.encoded(subtype="FLOAT"))})) == expected
