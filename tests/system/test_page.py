@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -51,6 +52,18 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FINALS = "[...document.querySelectorAll('#finals li span:last-child')].map(e => e.textContent).join(' ')"
 
 
+HOTWORDS = ["harbour", "lighthouse"]
+# What goes over the socket: texts, and the lengths of packets.
+LISTEN_IN = """
+window.sent = [];
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  window.sent.push(typeof data === "string" ? data : data.byteLength);
+  send.call(this, data);
+};
+"""
+
+
 def test_page(url: str, speech: Path, open_page: Any) -> None:
     with open_page(url, speech) as page:
         page.wait("document.querySelectorAll('input[name=bits]').length === 3")
@@ -68,15 +81,25 @@ def use_microphone(page: Any) -> None:
     page.key("ArrowLeft", 37)
     assert page.run("document.querySelector('input[name=bits]:checked').value") == "2"
     page.key("Tab", 9)
+    assert page.run("document.activeElement.id") == "hotwords"
+    page.run(f"document.getElementById('hotwords').value = ' {', '.join(HOTWORDS)} ,'")
+    page.key("Tab", 9)
     assert page.run("document.activeElement.id") == "microphone"
+    page.run(LISTEN_IN)
     page.key("Enter", 13)
     page.wait("document.getElementById('status').textContent === 'Listening.'")
+    assert json.loads(page.run("sent[0]"))["hotwords"] == HOTWORDS
     assert page.run("document.getElementById('microphone').getAttribute('aria-pressed')") == "true"
     page.wait("document.getElementById('partial').textContent || document.querySelector('#finals li')")
     page.wait("document.getElementById('lag').textContent.endsWith(' s')")
     time.sleep(3)
     page.key("Enter", 13)
     page.wait("document.getElementById('status').textContent.startsWith('Done')")
+    # Whole packets of 100 ms; the last one holds what was left when the key was pressed.
+    *packets, last, stop = page.run("sent.slice(1)")
+    assert json.loads(stop) == {"type": "stop"}
+    assert len(set(packets)) == 1
+    assert 0 < last <= packets[0]
     assert page.run(FINALS)
     assert page.run("document.querySelector('#finals .time').textContent").count(":") == 2
     assert page.run("document.getElementById('microphone').textContent") == "Start microphone"
@@ -91,8 +114,9 @@ def use_file(page: Any, speech: Path) -> None:
     page.wait("document.getElementById('status').textContent === 'Done.'")
     samples, _ = soundfile.read(speech, dtype="float32")
     recognizer = Recognizer.load()
+    search = recognizer.search(None, HOTWORDS)
     # A pause is a segment too, but nothing that a page would show.
-    expected = " ".join(segment.text for segment in recognizer.transcribe(samples, 2) if segment.words)
+    expected = " ".join(segment.text for segment in recognizer.transcribe(samples, 2, 0, search) if segment.words)
     assert expected
     assert page.run(FINALS) == expected
 

@@ -13,6 +13,7 @@ function say(text, isError = false) {
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const chosenBits = () => Number(new FormData(element("controls")).get("bits"));
+const chosenHotwords = () => element("hotwords").value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
 const headers = () => (element("key").value ? { Authorization: `Bearer ${element("key").value}` } : {});
 
 function addFinal({ start, end, text }) {
@@ -82,7 +83,9 @@ const handlers = {
 
 button.addEventListener("click", async () => {
   if (stream) {
-    stream.stop();
+    const stopping = stream;
+    stream = { stop() {} };
+    stopping.stop();
     return;
   }
   if (opening) return;
@@ -94,7 +97,12 @@ button.addEventListener("click", async () => {
   // Not `disabled`: that would take the keyboard's focus away.
   opening = true;
   try {
-    stream = await streamMicrophone({ bits: chosenBits(), key: element("key").value, on: handlers });
+    stream = await streamMicrophone({
+      bits: chosenBits(),
+      hotwords: chosenHotwords(),
+      key: element("key").value,
+      on: handlers,
+    });
     button.setAttribute("aria-pressed", "true");
     button.textContent = "Stop microphone";
   } catch (error) {
@@ -111,7 +119,8 @@ element("file").addEventListener("change", async ({ target }) => {
   const body = new FormData();
   body.append("file", file);
   try {
-    const response = await fetch(`transcribe?bits=${chosenBits()}`, { method: "POST", body, headers: headers() });
+    const query = new URLSearchParams({ bits: chosenBits(), hotwords: chosenHotwords().join(",") });
+    const response = await fetch(`transcribe?${query}`, { method: "POST", body, headers: headers() });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error.message);
     answer.segments.forEach(addFinal);

@@ -2,6 +2,7 @@
 
 const LOWEST_RATE = 8000;
 const HIGHEST_RATE = 48000;
+const HAND_OVER_MILLISECONDS = 500;
 
 function keyProtocol(key) {
   const bytes = String.fromCharCode(...new TextEncoder().encode(key));
@@ -17,10 +18,18 @@ async function openMicrophone(onPacket) {
   }
   await context.audioWorklet.addModule("page/recorder.js");
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-  recorder.port.onmessage = ({ data }) => onPacket(data);
+  let ended = null;
+  const allHandedOver = new Promise((resolve) => (ended = resolve));
+  recorder.port.onmessage = ({ data }) => (data.byteLength ? onPacket(data) : ended());
   context.createMediaStreamSource(media).connect(recorder);
   return {
     rate: context.sampleRate,
+    // Resolves when the last packet, of less than 100 ms, was handed over.
+    async finish() {
+      recorder.port.postMessage("end");
+      // A context that stands still answers nothing.
+      await Promise.race([allHandedOver, new Promise((resolve) => setTimeout(resolve, HAND_OVER_MILLISECONDS))]);
+    },
     async close() {
       for (const track of media.getTracks()) track.stop();
       if (context.state !== "closed") await context.close();
@@ -29,7 +38,7 @@ async function openMicrophone(onPacket) {
 }
 
 // Calls `on[type](message, behindSeconds)` for every message and `on.closed(code)` once at the end.
-export async function streamMicrophone({ bits, key, on }) {
+export async function streamMicrophone({ bits, hotwords, key, on }) {
   let socket = null;
   let began = null;
   const microphone = await openMicrophone((packet) => {
@@ -41,7 +50,7 @@ export async function streamMicrophone({ bits, key, on }) {
   const url = new URL("stream", location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(url, key ? ["onebit.v1", keyProtocol(key)] : ["onebit.v1"]);
-  socket.onopen = () => socket.send(JSON.stringify({ type: "start", bits, sample_rate: microphone.rate }));
+  socket.onopen = () => socket.send(JSON.stringify({ type: "start", bits, hotwords, sample_rate: microphone.rate }));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.type === "ready") socket.ready = true;
@@ -53,9 +62,13 @@ export async function streamMicrophone({ bits, key, on }) {
     on.closed(code);
   };
   return {
-    stop() {
-      if (socket.ready && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));
-      else socket.close();
+    async stop() {
+      if (!socket.ready || socket.readyState !== WebSocket.OPEN) {
+        socket.close();
+        return;
+      }
+      await microphone.finish();
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));
       microphone.close();
     },
   };
