@@ -81,12 +81,8 @@ class StreamClient:
 
     async def send_all(self, packets: AsyncIterator[bytes] | Iterable[bytes]) -> None:
         """All packets and then `stop`."""
-        if isinstance(packets, AsyncIterator):
-            async for packet in packets:
-                await self.send(packet)
-        else:
-            for packet in packets:
-                await self.send(packet)
+        async for packet in packets if isinstance(packets, AsyncIterator) else _one_by_one(packets):
+            await self.send(packet)
         await self.stop()
 
     async def __aiter__(self) -> AsyncIterator[PartialMessage | FinalMessage]:
@@ -138,11 +134,16 @@ async def open_stream(
         yield StreamClient(connection, ready)
 
 
-async def paced(packets: Iterable[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """One packet every `seconds`, as a microphone gives them."""
+async def paced(packets: AsyncIterator[bytes] | Iterable[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """One packet every `seconds`, as a microphone gives them; of packets that are read as they are needed, too."""
     loop = asyncio.get_running_loop()
     due = loop.time()
-    for packet in packets:
+    async for packet in packets if isinstance(packets, AsyncIterator) else _one_by_one(packets):
         due += seconds
         await asyncio.sleep(max(0.0, due - loop.time()))
+        yield packet
+
+
+async def _one_by_one(packets: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for packet in packets:
         yield packet

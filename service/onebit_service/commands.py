@@ -69,7 +69,8 @@ class FileFeed(threading.Thread):
 
     def run(self) -> None:
         try:
-            while data := self._source.read(READ_BYTES):
+            # What is there, be it little: a pipe may be filled as slowly as somebody speaks.
+            while data := os.read(self._source.fileno(), READ_BYTES):
                 self._room.clear()
                 if not self.feed.offer(data):
                     self._room.wait()

@@ -97,12 +97,7 @@ def _print_final(console: Console, message: FinalMessage) -> None:
 async def _packets(job: StreamJob) -> AsyncIterator[bytes]:
     source = _recorded() if job.file is None else _decoded(job.file)
     packets = _in_thread(source)
-    if not job.real_time:
-        async for packet in packets:
-            yield packet
-        return
-    collected = [packet async for packet in packets]
-    async for packet in paced(collected, PACKET_SECONDS):
+    async for packet in paced(packets, PACKET_SECONDS) if job.real_time else packets:
         yield packet
 
 

@@ -57,6 +57,29 @@ def test_stream_command(server: Any, clip: Any, tmp_path: Path, source: str) -> 
     assert done.stdout.strip()
 
 
+def test_real_time_begins_before_the_file_has_ended(server: Any, clip: Any) -> None:
+    """What is still being written to a pipe is sent as it comes, not once it is complete."""
+    command = [sys.executable, "-m", "onebit_service", "stream", "-", "--real-time", "--url", server.stream_url]
+    data = clip.encoded(format="AU")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        program.stdin.write(data[: len(data) // 2])
+        program.stdin.flush()
+        sent = 'asr_inference_duration_seconds_count{bits="4"}'
+
+        def steps() -> float:
+            found = [line.split()[1] for line in server.metrics().splitlines() if line.startswith(sent)]
+            return float(found[0]) if found else 0.0
+
+        before, end = steps(), time.monotonic() + 30
+        while steps() == before:
+            assert time.monotonic() < end, "nothing was sent while the file was open"
+            time.sleep(0.1)
+        output, _ = program.communicate(data[len(data) // 2 :], timeout=60)
+    assert program.returncode == 0
+    assert output.strip()
+
+
 @pytest.fixture
 def recorder(clip: Any, tmp_path: Path) -> dict[str, str]:
     """A machine whose microphone hears a clip."""
