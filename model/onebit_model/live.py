@@ -35,6 +35,8 @@ WORDLESS_FRAMES = round(10 / OUTPUT_FRAME_SECONDS)
 WORDLESS_REGION_SAMPLES = SAMPLE_RATE
 # The voice detector hears the end of the silence only: half of it fills the detector's memory.
 VOICE_SAMPLES = SAMPLE_RATE // 2
+# The farthest that is looked back from the end of a chunk, but for the cut at 30 s.
+LOOK_BACK_SAMPLES = max(ONSET_REGION_SAMPLES, WORDLESS_REGION_SAMPLES, VOICE_SAMPLES)
 # The voice detector may hold an endpoint back, but not for ever: noise can sound like a voice.
 VETO_FACTOR = 3
 
@@ -171,10 +173,19 @@ class LiveStream:
         self._decided += result.tokens
         self._tokens = [*self._decided, *result.tentative]
         self._decoded = min(self._start + result.frames * OUTPUT_FRAME_SAMPLES, self._fed)
-        self._audio.drop_before(self._decoded - CUT_REGION_SAMPLES - self._chunk_samples)
         if self._closing is None:
-            return self._after_chunk(result.frames, result.trailing_blank_frames)
-        return self._finish(self._closing) if self.core.done else []
+            events = self._after_chunk(result.frames, result.trailing_blank_frames)
+        else:
+            events = self._finish(self._closing) if self.core.done else []
+        self._audio.drop_before(self._oldest_needed)
+        return events
+
+    @property
+    def _oldest_needed(self) -> int:
+        """What was decoded is looked at again from the end of the next chunk, or where the segment is cut at 30 s."""
+        next_look = self._decoded + self._chunk_samples - LOOK_BACK_SAMPLES
+        cut_region = self._start + MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
+        return min(self._decoded, next_look, cut_region)
 
     @property
     def _feed_limit(self) -> int:

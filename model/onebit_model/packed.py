@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,12 @@ class PackedModel:
     description: ModelDescription
     tensors: Tensors
     file_bytes: int
+    mapping: mmap.mmap | None = field(default=None, repr=False, compare=False)
+
+    def release_pages(self) -> None:
+        """What was read of the file no longer counts as memory of this process; it is read again where it is needed."""
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
 
     @property
     def config(self) -> ModelConfig:
@@ -187,7 +194,8 @@ def read_packed(path: str | Path) -> PackedModel:
         header, data_start, file_bytes = _read_header(path)
         description, metadata = _describe(header)
         _check_length(metadata, file_bytes)
-        tensors = _map_tensors(path, header, data_start, file_bytes)
+        mapping = _map(path)
+        tensors = _tensors(mapping, header, data_start)
         found = {name: TensorSpec(a.dtype, a.shape) for name, a in tensors.items()}
         _check_shapes(expected_specs(description.config, description.bits, set(tensors)), found)
         _check_digests(tensors, metadata)
@@ -195,7 +203,7 @@ def read_packed(path: str | Path) -> PackedModel:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ModelFileError as error:
         raise type(error)(f"{path}: {error}") from error
-    return PackedModel(path, description, tensors, file_bytes)
+    return PackedModel(path, description, tensors, file_bytes, mapping)
 
 
 def _read_header(path: Path) -> tuple[dict[str, object], int, int]:
@@ -260,11 +268,14 @@ def _check_length(metadata: dict[str, str], file_bytes: int) -> None:
         raise DamagedFileError(f"{file_bytes - written} bytes longer than it was written")
 
 
-def _map_tensors(path: Path, header: dict[str, object], data_start: int, file_bytes: int) -> Tensors:
-    mapped = np.memmap(path, np.uint8, "r") if file_bytes > data_start else np.zeros(data_start, np.uint8)
-    # A plain view keeps the map alive without the per-slice cost of the memmap class.
-    data = mapped.view(np.ndarray)[data_start:]
-    data.flags.writeable = False
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _tensors(mapping: mmap.mmap, header: dict[str, object], data_start: int) -> Tensors:
+    """Read-only views, which keep the mapping alive."""
+    data = np.frombuffer(mapping, np.uint8)[data_start:]
     tensors: Tensors = {}
     end_before = 0
     for name, entry in sorted(header.items(), key=_start):

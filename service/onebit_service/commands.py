@@ -23,6 +23,11 @@ READ_BYTES = 1 << 16
 
 def run_server(overrides: dict[str, Any]) -> int:
     """Settings from the environment, with what the command line says on top. The exit code."""
+    from onebit_service.allocator import spare_memory
+
+    spare_memory()
+    # structlog would load it for coloured tracebacks: 4 MB.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     from onebit_service.application import create_app
     from onebit_service.server import serve
 

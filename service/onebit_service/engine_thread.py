@@ -15,7 +15,7 @@ import structlog
 
 from onebit_kernels import Engine
 from onebit_model.live import LiveOptions, LiveStream
-from onebit_model.voice import SileroVoice
+from onebit_model.voice import VoiceDetector
 from onebit_service.errors import InternalError
 from onebit_service.idle_work import IdleWork
 from onebit_service.work import FileJob, FileRequest, News, StreamJob
@@ -40,14 +40,14 @@ class FileBatch:
 
 
 class EngineThread(threading.Thread):
-    def __init__(self, scheduler: Scheduler, number: int) -> None:
+    def __init__(self, scheduler: Scheduler, number: int, voice: VoiceDetector) -> None:
         super().__init__(name=f"engine-{number}", daemon=True)
         self._scheduler = scheduler
         self._recognizer = scheduler.recognizer
         self._metrics = scheduler.metrics
         self._number = number
         self._engines: dict[int, Engine] = {bits: self._recognizer.engine(bits) for bits in self._recognizer.bits}
-        self._voice = SileroVoice()
+        self._voice = voice
 
     def open_stream(self, bits: int, options: LiveOptions) -> LiveStream:
         """On the event loop; the stream's state is touched by this thread only from its first batch on."""

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from onebit_model.live import LiveOptions
 from onebit_model.recognizer import Recognizer
+from onebit_model.voice import SileroVoice
 from onebit_service.engine_thread import EngineThread, FileBatch, StreamBatch
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.fair_queue import FairQueue, Waiting
@@ -33,7 +34,7 @@ from onebit_service.work import FileJob, FileRequest, News, StreamJob
 FILE_BATCH_SECONDS = 30.0
 # A batch has one segment at least, whatever its length.
 ONE_SEGMENT = 0.0
-STREAM_BATCH = 64
+STREAM_BATCH = 16
 
 
 class Scheduler:
@@ -51,7 +52,8 @@ class Scheduler:
         self._stream_slots = 0
         self._draining = False
         self._stopped = False
-        self._lanes = [EngineThread(self, number) for number in range(threads)]
+        voice = SileroVoice()
+        self._lanes = [EngineThread(self, number, voice) for number in range(threads)]
         self._wakeups = [threading.Condition(self._lock) for _ in self._lanes]
         self._ready: list[list[StreamJob]] = [[] for _ in self._lanes]
         self._idle: set[int] = set()

@@ -9,6 +9,7 @@ import hmac
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
@@ -19,6 +20,9 @@ from onebit_service.errors import (
     UnauthorizedError,
 )
 from onebit_service.settings import Settings
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 KEY_SUBPROTOCOL = "key."
 
@@ -83,12 +87,15 @@ class RateLimit:
     """Requests and streams per client, in a moving window."""
 
     def __init__(self, text: str) -> None:
+        self._item: RateLimitItem | None = None
+        if not text:
+            return
         from limits import parse
         from limits.storage import MemoryStorage
         from limits.strategies import MovingWindowRateLimiter
 
         try:
-            self._item = parse(text) if text else None
+            self._item = parse(text)
         except ValueError as error:
             raise InvalidParameterError("rate_limit", f"setting ONEBIT_RATE_LIMIT: {text!r} is no rate") from error
         self._limiter = MovingWindowRateLimiter(MemoryStorage())

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from onebit_service.allocator import IdleTrim
 from onebit_service.errors import DrainingError
 from onebit_service.peer import PeerProtocol
 from onebit_service.service import Service
@@ -37,6 +38,7 @@ class Server(uvicorn.Server):
         self._signals = 0
         self._drain_until = float("inf")
         self._cut_off = False
+        self._idle_trim = IdleTrim()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second ends at once. Runs inside a signal handler: it only takes note."""
@@ -49,6 +51,8 @@ class Server(uvicorn.Server):
             return True
         if self._signals and not self.should_exit:
             self._drain()
+        elif self._service.loaded:
+            self._idle_trim.look(self._service.scheduler.busy)
         return await super().on_tick(counter)
 
     def _drain(self) -> None:

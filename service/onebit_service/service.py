@@ -9,10 +9,10 @@ from importlib.metadata import version
 
 import structlog
 
-from onebit_kernels import isa_names
+from onebit_kernels import Model, isa_names
 from onebit_model.assets import model_path
 from onebit_model.ffmpeg import Ffmpeg
-from onebit_model.packed import PackedModel, read_packed
+from onebit_model.packed import PackedModel, read_packed, select_precisions
 from onebit_model.recognizer import Recognizer
 from onebit_service.errors import InvalidParameterError, LoadingError
 from onebit_service.metrics import Metrics
@@ -69,11 +69,16 @@ class Service:
 
     def _load(self) -> None:
         try:
-            recognizer = Recognizer(self.packed, self.settings.isa or None)
+            isa = self.settings.isa or None
+            # Before the model itself is there: the two together would be the peak of the whole process. And before
+            # anything is let in: the event loop stands still meanwhile.
+            for bits in self.packed.bits:
+                self.metrics.model_resident_bytes.labels(str(bits)).set(resident_bytes(self.packed, bits, isa))
+            recognizer = Recognizer(self.packed, isa)
+            self.packed.release_pages()
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
             scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)
             scheduler.start()
-            # Before anything is let in: it loads weights, and the event loop stands still meanwhile.
             self._describe(recognizer)
             self._scheduler = scheduler
             self._scorer = ReferenceScorer(scheduler, self.settings, self.metrics)
@@ -86,6 +91,11 @@ class Service:
     def _describe(self, recognizer: Recognizer) -> None:
         for bits in recognizer.bits:
             self.metrics.model_bytes.labels(str(bits)).set(recognizer.file_bytes_by_bits[bits])
-            self.metrics.model_resident_bytes.labels(str(bits)).set(recognizer.resident_bytes(bits))
         model = self.packed.description.checkpoint_sha256[:12]
         self.metrics.build_info.info({"version": version("onebit"), "isa": recognizer.model.isa, "model": model})
+
+
+def resident_bytes(packed: PackedModel, bits: int, isa: str | None) -> int:
+    """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
+    tensors = select_precisions(packed.tensors, packed.config, (bits,))
+    return Model(packed.config.to_dict(), tensors, [bits], isa).resident_bytes

@@ -102,6 +102,19 @@ def test_readiness_of_a_chunk(small_model: Model) -> None:
     assert stream.take().frames == 17
 
 
+def test_a_live_stream_keeps_little_more_than_a_chunk(small_model: Model) -> None:
+    engine = Engine(small_model, 1)
+    stream = engine.open(8)
+    empty = stream.resident_bytes
+    chunk = np.zeros(640 * 16, np.float32)
+    stream.feed(np.zeros(200, np.float32))
+    for _ in range(20):
+        stream.feed(chunk)
+        engine.step([stream])
+        stream.take()
+    assert stream.resident_bytes - empty < 1.25 * chunk.nbytes
+
+
 def test_a_segment_waits_for_its_end(small_model: Model) -> None:
     engine = Engine(small_model, 1)
     stream = engine.open(0)

@@ -126,6 +126,22 @@ def test_silence_alone_says_nothing_and_keeps_nothing(recognizer: Recognizer) ->
     assert live._audio.end - live._audio.start < 10 * RATE
 
 
+def test_no_more_audio_is_kept_than_is_looked_at_again(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    speech = np.concatenate(sentences * 3)[: 29 * RATE]
+    live = stream(recognizer, endpoint_silence_seconds=0)
+    engine = recognizer.engine(BITS)
+    kept = []
+    for packet in cut(speech, 1600):
+        live.push(packet)
+        while live.ready:
+            if live.prepare():
+                engine.step([live.core])
+            live.advance()
+            kept.append((live._decoded / RATE, (live._audio.end - live._audio.start) / RATE))
+    assert max(seconds for at, seconds in kept if at < 25) < 1.3
+    assert kept[-1][1] > 3
+
+
 def test_finalize_and_stop(recognizer: Recognizer, sentences: list[Samples]) -> None:
     live = stream(recognizer, partials=False)
     events = heard(live, recognizer, ["finalize", sentences[0], "finalize", "finalize", sentences[1], "stop"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,21 @@ def test_round_trip(packed_path: Path, description: ModelDescription, random_ten
         assert packed.tensors[name].dtype == tensor.dtype
         assert (packed.tensors[name] == tensor).all()
         assert not packed.tensors[name].flags.writeable
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_pages_are_released_and_come_back(packed_path: Path) -> None:
+    def resident_kilobytes() -> int:
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        at = next(number for number, line in enumerate(lines) if line.endswith(str(packed_path)))
+        return int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1])
+
+    packed = read_packed(packed_path)
+    before = {name: tensor.copy() for name, tensor in packed.tensors.items()}
+    assert resident_kilobytes() > 0
+    packed.release_pages()
+    assert resident_kilobytes() == 0
+    assert all((packed.tensors[name] == tensor).all() for name, tensor in before.items())
 
 
 def test_the_safetensors_library_reads_it(packed_path: Path) -> None:

@@ -65,6 +65,9 @@ void Stream::feed(std::span<const float> samples) {
     if (options_.chunk == kSegmentChunk && total_samples_ + samples.size() > longest)
         throw std::invalid_argument("a segment holds at most " + std::to_string(longest) + " samples");
     check_samples(samples);
+    // The vector's own growth would keep twice the memory of a chunk with every live stream.
+    const std::size_t needed = samples_.size() + samples.size();
+    if (needed > samples_.capacity()) samples_.reserve(needed + needed / 8);
     samples_.insert(samples_.end(), samples.begin(), samples.end());
     total_samples_ += samples.size();
 }
