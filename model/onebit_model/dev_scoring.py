@@ -8,6 +8,7 @@ from onebit_model.batching import epoch_batches
 from onebit_model.corpora import Utterance
 from onebit_model.feature_cache import pad_audio
 from onebit_model.frontend import LogMel
+from onebit_model.mixed_precision import mixed_precision
 from onebit_model.network import SEGMENT, Conformer
 from onebit_model.quantizers import Precision
 from onebit_model.scoring import ErrorCounts, align_texts
@@ -34,7 +35,7 @@ def transcribe(
     texts = [""] * len(utterances)
     for batch in epoch_batches([u.duration_seconds for u in utterances], BATCH_SECONDS, 0, 0):
         mel, frames = front_end(*pad_audio([utterances[i].audio.read() for i in batch]))
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             scores, lengths = network(mel.to(device), frames.to(device), chunk)
         for row, index in enumerate(batch):
             texts[index] = tokenizer.decode(greedy_tokens(scores[row], int(lengths[row])))

@@ -20,6 +20,7 @@ from onebit_model.batching import GRID_SECONDS, epoch_batches
 from onebit_model.corpora import Utterance
 from onebit_model.features import FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.frontend import LogMel
+from onebit_model.mixed_precision import mixed_precision
 from onebit_model.network import Conformer
 
 GRID_FRAMES = round(GRID_SECONDS * SAMPLE_RATE) // FRAME_SAMPLES
@@ -131,7 +132,7 @@ def _write_rows(
 def _outputs(network: Conformer, front_end: LogMel, clips: list[NDArray[np.float32]], key: CacheKey) -> torch.Tensor:
     samples, lengths = pad_audio(clips)
     mel, mel_frames = front_end(samples, lengths)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision(torch.device("cpu")):
         if key.after_block != ENCODER:
             return network.lower(mel, mel_frames, key.chunk, key.after_block).float()
         hidden = network.lower(mel, mel_frames, key.chunk, network.config.average_after)

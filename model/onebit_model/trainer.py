@@ -24,6 +24,7 @@ from onebit_model.feature_cache import (
     utterances_digest,
 )
 from onebit_model.frontend import LogMel
+from onebit_model.mixed_precision import mixed_precision
 from onebit_model.network import SEGMENT, Conformer
 from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.pretrained import wake_silent_layers
@@ -166,7 +167,7 @@ class Trainer:
         for part in range(optimizer.accumulate):
             rng = np.random.default_rng([self.recipe.seed, self.step, part])
             batch = self._batch(next(batches), rng)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with mixed_precision(self.device):
                 for term in self.objective(self.network, batch, self.step / optimizer.steps, rng):
                     (term.loss / optimizer.accumulate).backward()  # type: ignore[no-untyped-call]
                     values |= term.values
