@@ -10,6 +10,6 @@ while stream.ready:
 result = stream.take()
 """
 
-from onebit_kernels._core import Engine, Hotwords, Model, Result, Stream, Token, isa_names, log_mel
+from onebit_kernels._core import Engine, Hotwords, LanguageModel, Model, Result, Stream, Token, isa_names, log_mel
 
-__all__ = ["Engine", "Hotwords", "Model", "Result", "Stream", "Token", "isa_names", "log_mel"]
+__all__ = ["Engine", "Hotwords", "LanguageModel", "Model", "Result", "Stream", "Token", "isa_names", "log_mel"]

@@ -123,10 +123,35 @@ class Hotwords:
     @property
     def resident_bytes(self) -> int: ...
 
+class LanguageModel:
+    """A back-off n-gram model of the vocabulary's pieces that a beam search adds; immutable, shareable.
+
+    A trie, level by level, children sorted and in the order of their parents: `tokens` (nodes,) uint16 (0, as a
+    context, is the beginning of a text) and `log_probabilities` (nodes,) uint8 without the root; `backoffs` uint8 and
+    `children` (counts) uint16 of the root and all levels but the last. Codes are natural logarithms: -code / 16 and
+    (32 - code) / 16. A token adds weight * log p + token_bonus, the first one no bonus. ValueError says what is wrong
+    with the trie.
+    """
+
+    def __init__(
+        self,
+        tokens: NDArray[np.uint16],
+        log_probabilities: NDArray[np.uint8],
+        backoffs: NDArray[np.uint8],
+        children: NDArray[np.uint16],
+        outputs: int,
+        weight: float,
+        token_bonus: float,
+    ) -> None: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
 class BeamSearch:
     """The beam search over given log-probabilities, for tests."""
 
-    def __init__(self, width: int, outputs: int, hotwords: Hotwords | None = None) -> None: ...
+    def __init__(
+        self, width: int, outputs: int, hotwords: Hotwords | None = None, language_model: LanguageModel | None = None
+    ) -> None: ...
     def advance(self, log_probabilities: FloatArray) -> tuple[list[Token], list[Token]]:
         """(frames, outputs) float32 -> what is decided since the last call, and what follows it in the best text."""
     @property
@@ -164,11 +189,18 @@ class Engine:
     """
 
     def __init__(self, model: Model, bits: int, exact: bool = False, threads: int = 1) -> None: ...
-    def open(self, chunk: int, keep_logits: bool = False, beam: int = 1, hotwords: Hotwords | None = None) -> Stream:
+    def open(
+        self,
+        chunk: int,
+        keep_logits: bool = False,
+        beam: int = 1,
+        hotwords: Hotwords | None = None,
+        language_model: LanguageModel | None = None,
+    ) -> Stream:
         """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s).
 
-        `beam`: texts that the search keeps, 1 (greedy) to 32. ValueError for another one, hotwords without a beam, or
-        hotwords of another vocabulary.
+        `beam`: texts that the search keeps, 1 (greedy) to 32. ValueError for another one, and for hotwords or a
+        language model without a beam or of another vocabulary.
         """
     def step(self, streams: Sequence[Stream]) -> None:
         """One chunk of every stream, without the interpreter lock.

@@ -1,4 +1,4 @@
-"""Where the shipped model lies, so that wheel and image find it the same way."""
+"""Where the shipped models lie, so that wheel and image find it the same way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from onebit_model.errors import ModelFileError
 
 MODEL_NAME = "model.onebit.safetensors"
 SHIPPED_MODEL = Path(__file__).parent / "assets" / MODEL_NAME
+SHIPPED_LANGUAGE_MODEL = SHIPPED_MODEL.with_name("english.language_model.safetensors")
 
 
 def model_path(chosen: str | Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 OnebitError
 ├── ModelFileError          the packed file cannot be used
 │   ├── ForeignFileError        not written by onebit, or not safetensors at all
+│   ├── OtherVocabularyError    a language model that was made for another model
 │   ├── NewerFileError          a format version this program does not know
 │   └── DamagedFileError        truncated, or its bytes are not those that were written
 ├── UnsupportedBitsError    a precision that the loaded file does not hold
@@ -29,6 +30,10 @@ class ModelFileError(OnebitError):
 
 
 class ForeignFileError(ModelFileError):
+    pass
+
+
+class OtherVocabularyError(ModelFileError):
     pass
 
 

@@ -22,9 +22,10 @@ from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
 from onebit_model.network import Conformer
-from onebit_model.packed import ModelDescription, PackedModel, Tensors, file_sha256, read_packed, write_packed
+from onebit_model.packed import ModelDescription, PackedModel, read_packed, write_packed
 from onebit_model.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
 from onebit_model.scale_fitting import fit_scales
+from onebit_model.tensor_file import Tensors, file_sha256
 from onebit_model.tokenizer import Tokenizer
 
 

@@ -16,7 +16,7 @@ from onebit_model.evaluation import Transcribe
 from onebit_model.export import fp32_bytes, read_checkpoint
 from onebit_model.feature_cache import pad_audio
 from onebit_model.frontend import LogMel
-from onebit_model.packed import file_sha256
+from onebit_model.tensor_file import file_sha256
 from onebit_model.tokenizer import Tokenizer
 
 

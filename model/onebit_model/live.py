@@ -99,7 +99,7 @@ class LiveStream:
     def __init__(
         self, recognizer: Recognizer, engine: Engine, options: LiveOptions, voice: VoiceDetector | None
     ) -> None:
-        self.core: Stream = engine.open(options.chunk, beam=options.search.beam, hotwords=options.search.hotwords)
+        self.core: Stream = options.search.open(engine, options.chunk)
         self.stopped = False
         self._recognizer = recognizer
         self._options = options

@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onebit_kernels import Engine, Model, Stream
+from onebit_kernels import Engine, LanguageModel, Model, Stream
 from onebit_model.assets import model_path
 from onebit_model.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
+from onebit_model.language_model import chosen_language_model
 from onebit_model.packed import PackedModel, read_packed, select_precisions
 from onebit_model.search import GREEDY, Search, chosen_search
 from onebit_model.segmentation import AudioSegment, Segmenter
@@ -42,22 +43,28 @@ class Segment:
 
 
 class Recognizer:
-    """One packed file in the layout of the kernels; engines of all its precisions share it."""
+    """One packed file in the layout of the kernels; engines of all its precisions share it, and its language model."""
 
-    def __init__(self, packed: PackedModel, isa: str | None = None) -> None:
+    def __init__(
+        self, packed: PackedModel, isa: str | None = None, language_model: LanguageModel | None = None
+    ) -> None:
         self.description = packed.description
         self.path = packed.path
         self.file_bytes = packed.file_bytes
         self.bits = packed.bits
         self.file_bytes_by_bits = {bits: packed.bytes_for(bits) for bits in packed.bits}
+        self.language_model = language_model
         self._packed = packed
         tensors = {name: np.asarray(tensor) for name, tensor in packed.tensors.items()}
         self.model = Model(packed.config.to_dict(), tensors, list(packed.bits), isa)
 
     @staticmethod
-    def load(path: str | Path | None = None, isa: str | None = None) -> Recognizer:
-        """The chosen or the shipped file; raises ModelFileError."""
-        return Recognizer(read_packed(model_path(path)), isa)
+    def load(
+        path: str | Path | None = None, isa: str | None = None, language_model: str | Path | None = None
+    ) -> Recognizer:
+        """The chosen or the shipped files; "none" is no language model. Raises ModelFileError."""
+        packed = read_packed(model_path(path))
+        return Recognizer(packed, isa, chosen_language_model(language_model, packed.vocabulary))
 
     def resident_bytes(self, bits: int) -> int:
         """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
@@ -77,7 +84,7 @@ class Recognizer:
 
     def search(self, beam: int | None = None, hotwords: Iterable[str] = ()) -> Search:
         """A search for this vocabulary, or SearchOptionError."""
-        return chosen_search(beam, hotwords, self.vocabulary)
+        return chosen_search(beam, hotwords, self.vocabulary, self.language_model)
 
     def segment(
         self, tokens: Iterable[TimedToken], start_seconds: float, end_seconds: float, track: int = 0
@@ -89,10 +96,10 @@ class Recognizer:
         return Segment(words[0].start_seconds, min(words[-1].end_seconds, end_seconds), words, track)
 
     def transcribe(
-        self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT, search: Search = GREEDY
+        self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT, search: Search | None = None
     ) -> list[Segment]:
-        """(samples,) float32 at 16 kHz, of any length."""
-        return list(self.transcribe_blocks([samples], self.engine(bits), chunk, search))
+        """(samples,) float32 at 16 kHz, of any length; the search is that of a request that names none."""
+        return list(self.transcribe_blocks([samples], self.engine(bits), chunk, search or self.search()))
 
     def transcribe_blocks(
         self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT, search: Search = GREEDY
@@ -130,7 +137,7 @@ class Recognizer:
 
 
 def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk, search: Search) -> Stream:
-    stream = engine.open(chunk, beam=search.beam, hotwords=search.hotwords)
+    stream = search.open(engine, chunk)
     stream.feed(samples)
     stream.finish()
     return stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +15,44 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from onebit_kernels import Engine
 from onebit_model.decoding import text_of
 from onebit_model.evaluation import Transcribe, score
-from onebit_model.packed import file_sha256
 from onebit_model.recognizer import Chunk, Recognizer
 from onebit_model.reference import read_set, set_name
 from onebit_model.results import SystemResult
 from onebit_model.search import Search
+from onebit_model.tensor_file import file_sha256
 
 CHUNKS: dict[str, Chunk] = {"segment": 0, "8": 8, "16": 16}
 FULL_PRECISION_BITS = 32
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a packed file is run: chunk setting, exact products, texts of the beam, language model as in Recognizer."""
+
+    chunk: str = "segment"
+    exact: bool = False
+    beam: int = 1
+    language_model: str = ""
 
 
 def score_packed(
     model: str | Path | None,
     sets: Sequence[str],
     bits: Sequence[int],
-    chunk: str,
-    exact: bool = False,
-    beam: int = 1,
+    decoding: Decoding,
 ) -> list[SystemResult]:
     """One result per precision (all that the file holds when `bits` is empty), through the engine that serves."""
-    recognizer = Recognizer.load(model)
+    recognizer = Recognizer.load(model, language_model=decoding.language_model)
     sha256 = file_sha256(recognizer.path)
     results = []
+    search = recognizer.search(decoding.beam)
+    chosen = "" if decoding.beam == 1 else f", beam {decoding.beam}"
+    if search.language_model is not None:
+        chosen += ", language model"
     for b in bits or recognizer.bits:
-        transcribe = _through(recognizer, recognizer.engine(b, exact), CHUNKS[chunk], recognizer.search(beam))
-        name = f"{b} bit" if beam == 1 else f"{b} bit, beam {beam}"
-        result = SystemResult(name, b, chunk, recognizer.file_bytes_by_bits[b], sha256)
+        engine = recognizer.engine(b, decoding.exact)
+        transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
+        result = SystemResult(f"{b} bit{chosen}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256)
         results.append(_scored(result, sets, transcribe))
     return results
 

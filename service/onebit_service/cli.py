@@ -14,6 +14,9 @@ import typer
 app = typer.Typer(help="Speech recognition at 1, 2 and 4 bits.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+LANGUAGE_MODEL_HELP = "Language model of the beam search. Default: the shipped one; none: no model."
+
+
 class ChunkChoice(StrEnum):
     segment = "segment"
     eight = "8"
@@ -80,17 +83,18 @@ def transcribe(
     chunk: Annotated[ChunkChoice, typer.Option(help="What the network sees at once.")] = ChunkChoice.segment,
     beam: Annotated[
         int | None,
-        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 1, with hotwords 16."),
+        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 8, with hotwords 16."),
     ] = None,
     hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+    language_model: Annotated[str, typer.Option(help=LANGUAGE_MODEL_HELP)] = "",
 ) -> None:
     """Print what is said in audio files, one segment a line, without a server."""
     with errors_for_people():
         from onebit_model.recognizer import Recognizer
         from onebit_service.commands import open_source, transcribe_file
 
-        recognizer = Recognizer.load(model)
+        recognizer = Recognizer.load(model, language_model=language_model)
         search = recognizer.search(beam, split_phrases(hotwords))
         frames: dict[str, Literal[0, 8, 16]] = {"segment": 0, "8": 8, "16": 16}
         for file in files:
@@ -143,6 +147,7 @@ def evaluate(
         Path | None, typer.Option(help="Score this training checkpoint at full precision instead (needs torch).")
     ] = None,
     beam: Annotated[int, typer.Option(help="Texts that the search of a packed file keeps, 1 to 32; 1 is greedy.")] = 1,
+    language_model: Annotated[str, typer.Option(help=LANGUAGE_MODEL_HELP + " A greedy search uses none.")] = "",
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
@@ -166,7 +171,7 @@ def evaluate(
         from onebit_model.reference import reference_sets
         from onebit_model.report import score_markdown, score_tables
         from onebit_model.results import read_results, write_results
-        from onebit_model.scored_systems import score_checkpoint, score_packed
+        from onebit_model.scored_systems import Decoding, score_checkpoint, score_packed
 
         names = sets or list(reference_sets())
         if results:
@@ -174,7 +179,8 @@ def evaluate(
         elif checkpoint:
             systems = score_checkpoint(checkpoint, names, chunk.value)
         else:
-            systems = score_packed(model, names, parse_bits(bits) if bits else (), chunk.value, exact, beam)
+            decoding = Decoding(chunk.value, exact, beam, language_model)
+            systems = score_packed(model, names, parse_bits(bits) if bits else (), decoding)
         if json_file:
             write_results(json_file, systems, summary_document(systems))
         _print(*([score_markdown(systems)] if markdown else score_tables(systems)))
@@ -227,6 +233,35 @@ def export(
             f"{out}: {exported.packed.file_bytes:,} bytes at {bits} bit; {exported.fp32_bytes:,} bytes in float32 "
             f"are {ratio:.1f} times as many"
         )
+
+
+@app.command()
+def language_model(
+    texts: Annotated[
+        list[Path],
+        typer.Argument(help="Texts, one sentence a line (.gz too); manifests, whose human labels count."),
+    ],
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint of the model that it is for; lends its vocabulary.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    held_out: Annotated[
+        list[Path] | None, typer.Option(help="Manifests whose sentences must not be in it; repeatable.")
+    ] = None,
+    order: Annotated[int, typer.Option(help="Longest n-gram, in pieces.")] = 5,
+    entries: Annotated[int, typer.Option(help="N-grams above the first order to keep.")] = 300_000,
+    weight: Annotated[float, typer.Option(help="Of its log-probabilities in the beam search.")] = 0.7,
+    token_bonus: Annotated[float, typer.Option(help="For every piece; a language model alone shortens texts.")] = 2.5,
+) -> None:
+    """Make an n-gram language model of a model's vocabulary (needs sentencepiece)."""
+    with errors_for_people():
+        from onebit_model.checkpoint import load_checkpoint
+        from onebit_model.language_model_training import LanguageModelOptions, make_language_model
+        from onebit_model.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer(load_checkpoint(checkpoint).tokenizer)
+        options = LanguageModelOptions(order, entries, weight, token_bonus)
+        made = make_language_model(out, tokenizer, texts, held_out or [], options)
+        counts = ", ".join(f"{count:,} {name}" for name, count in made.items())
+        _print(f"{out}: {out.stat().st_size:,} bytes; {counts}")
 
 
 @app.command()

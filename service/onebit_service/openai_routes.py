@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from onebit_model.audio import AudioOptions
 from onebit_model.errors import MissingAudioError
 from onebit_model.recognizer import Segment
-from onebit_model.search import chosen_search
 from onebit_service.answers import MEDIA_TYPES, full_text, rounded, text_answer
 from onebit_service.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, OPENAI_ANSWERS
 from onebit_service.error_answers import public_error
@@ -136,7 +135,7 @@ def _bits_of(service: Service, name: str) -> int:
 def _wanted(service: Service, form: Form, client: str) -> FileRequest:
     """By the fields that are known so far."""
     vocabulary = service.packed.description.vocabulary
-    search = chosen_search(None, phrases_of(form.values.get("prompt", ""), vocabulary), vocabulary)
+    search = service.search(None, phrases_of(form.values.get("prompt", ""), vocabulary))
     return FileRequest(client, _bits_of(service, form.values["model"]), search=search)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
@@ -12,8 +13,10 @@ import structlog
 from onebit_kernels import Model, isa_names
 from onebit_model.assets import model_path
 from onebit_model.ffmpeg import Ffmpeg
+from onebit_model.language_model import chosen_language_model
 from onebit_model.packed import PackedModel, read_packed, select_precisions
 from onebit_model.recognizer import Recognizer
+from onebit_model.search import Search, chosen_search
 from onebit_service.errors import InvalidParameterError, LoadingError
 from onebit_service.metrics import Metrics
 from onebit_service.reference_scorer import ReferenceScorer
@@ -31,6 +34,7 @@ class Service:
         self.settings = settings
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
+        self.language_model = chosen_language_model(settings.language_model, self.packed.vocabulary)
         if settings.isa and settings.isa not in isa_names():
             raise InvalidParameterError("isa", f"setting ONEBIT_ISA: {settings.isa!r} is not one of {isa_names()}")
         self.metrics = Metrics()
@@ -63,6 +67,10 @@ class Service:
             raise LoadingError("the model is still being loaded")
         return self._scheduler
 
+    def search(self, beam: int | None, phrases: Iterable[str]) -> Search:
+        """What a request asks for, or SearchOptionError."""
+        return chosen_search(beam, phrases, self.packed.vocabulary, self.language_model)
+
     @property
     def loaded(self) -> bool:
         return self._scheduler is not None
@@ -74,7 +82,7 @@ class Service:
             # anything is let in: the event loop stands still meanwhile.
             for bits in self.packed.bits:
                 self.metrics.model_resident_bytes.labels(str(bits)).set(resident_bytes(self.packed, bits, isa))
-            recognizer = Recognizer(self.packed, isa)
+            recognizer = Recognizer(self.packed, isa, self.language_model)
             self.packed.release_pages()
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
             scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)

@@ -25,6 +25,10 @@ class Settings:
     tls_key: str = _setting("", "Private key file (PEM) of the certificate.")
 
     model: str = _setting("", "Packed model file; empty: the one that is shipped.")
+    language_model: str = _setting(
+        "",
+        "N-gram model of the beam search; empty: the shipped one, if it fits the model's vocabulary; none: none.",
+    )
     default_bits: int = _setting(4, "Precision where a request names none: 1, 2 or 4.")
     isa: str = _setting("", "Instruction set of the kernels; empty: the best of this machine.")
     engine_threads: int = _setting(0, "Threads that compute; 0: one per available CPU.")

@@ -13,7 +13,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from onebit_model.audio import PcmFormat, Resampler
 from onebit_model.errors import InvalidAudioError, SearchOptionError
 from onebit_model.live import Event, Final, LiveOptions
-from onebit_model.search import chosen_search
 from onebit_service.errors import BadMessageError, IdleError, TooFarAheadError, WrongFrameError
 from onebit_service.service import Service
 from onebit_service.stream_messages import (
@@ -128,7 +127,7 @@ class StreamSession:
 
     def _live_options(self, start: Start) -> LiveOptions:
         try:
-            search = chosen_search(None, start.hotwords, self._service.packed.description.vocabulary)
+            search = self._service.search(None, start.hotwords)
         except SearchOptionError as error:
             raise BadMessageError(str(error), error.field) from error
         return LiveOptions(start.chunk, start.partials, start.endpoint_silence_seconds, search)

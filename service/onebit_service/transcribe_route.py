@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from onebit_model.audio import AudioOptions, Channel, PcmFormat
 from onebit_model.config import PRECISIONS
 from onebit_model.recognizer import Chunk
-from onebit_model.search import HOTWORD_BEAM, WIDEST_BEAM, chosen_search
+from onebit_model.search import HOTWORD_BEAM, LANGUAGE_MODEL_BEAM, WIDEST_BEAM
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.peer import Peer
@@ -58,7 +58,7 @@ class TranscribeOptions(BaseModel):
         None,
         ge=1,
         le=WIDEST_BEAM,
-        description=f"Texts that the search keeps; 1 is greedy. Default: 1, with hotwords {HOTWORD_BEAM}.",
+        description=f"Texts that are kept; 1 is greedy. Default: {LANGUAGE_MODEL_BEAM}, with hotwords {HOTWORD_BEAM}.",
     )
 
 
@@ -89,7 +89,7 @@ async def transcribe(
     request.state.bits = bits
     audio = _audio_options(service, request, options)
     phrases = [phrase for text in options.hotwords for phrase in text.split(",")]
-    search = chosen_search(options.beam, phrases, service.packed.description.vocabulary)
+    search = service.search(options.beam, phrases)
     file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk], search), audio)
     async for _ in file.segments(audio_of(request, service.settings), Peer(request)):
         pass

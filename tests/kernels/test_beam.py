@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from random_model import speech_like
 from reference_search import Boost, beam_search
 
-from onebit_kernels import Engine, Hotwords, Model
+from onebit_kernels import Engine, Hotwords, LanguageModel, Model
 from onebit_kernels._core import BeamSearch, Token
 
 Matrix = NDArray[np.float32]
@@ -48,8 +48,14 @@ def number(letter: str) -> int:
     return LETTERS.index(letter.replace(" ", "\u2581")) + 1
 
 
-def search(rows: Matrix, width: int, hotwords: Hotwords | None = None, chunk: int = 10_000) -> list[Token]:
-    searching = BeamSearch(width, rows.shape[1], hotwords)
+def search(
+    rows: Matrix,
+    width: int,
+    hotwords: Hotwords | None = None,
+    chunk: int = 10_000,
+    language_model: LanguageModel | None = None,
+) -> list[Token]:
+    searching = BeamSearch(width, rows.shape[1], hotwords, language_model)
     tokens: list[Token] = []
     tentative: list[Token] = []
     for start in range(0, len(rows), chunk):

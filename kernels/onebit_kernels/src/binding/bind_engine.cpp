@@ -121,17 +121,37 @@ nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows) {
     return nb::make_tuple(std::move(tokens), std::move(tentative));
 }
 
+template <typename T>
+using Row = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+std::vector<T> copied(const Row<T>& row) {
+    return {row.data(), row.data() + row.shape(0)};
+}
+
+void make_language_model(LanguageModel* place, const Row<std::uint16_t>& tokens, const Row<std::uint8_t>& log_probabilities,
+                         const Row<std::uint8_t>& backoffs, const Row<std::uint16_t>& children, int outputs, float weight,
+                         float token_bonus) {
+    new (place) LanguageModel({copied(tokens), copied(log_probabilities), copied(backoffs), copied(children)}, outputs, weight,
+                              token_bonus);
+}
+
 void bind_search(nb::module_& module) {
     nb::class_<Hotwords>(module, "Hotwords")
         .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&, float>(), nb::arg("phrases"),
              nb::arg("pieces"), nb::arg("bonus_per_letter") = kBonusPerLetter)
         .def_prop_ro("resident_bytes", &Hotwords::resident_bytes);
+    nb::class_<LanguageModel>(module, "LanguageModel")
+        .def("__init__", &make_language_model, nb::arg("tokens"), nb::arg("log_probabilities"), nb::arg("backoffs"),
+             nb::arg("children"), nb::arg("outputs"), nb::arg("weight"), nb::arg("token_bonus"))
+        .def_prop_ro("resident_bytes", &LanguageModel::resident_bytes);
     nb::class_<BeamSearch>(module, "BeamSearch")
         .def("__init__",
-             [](BeamSearch* place, int width, int outputs, std::shared_ptr<Hotwords> hotwords) {
-                 new (place) BeamSearch(width, outputs, std::move(hotwords));
+             [](BeamSearch* place, int width, int outputs, std::shared_ptr<Hotwords> hotwords,
+                std::shared_ptr<LanguageModel> language_model) {
+                 new (place) BeamSearch(width, outputs, std::move(hotwords), std::move(language_model));
              },
-             nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none())
+             nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
         .def("advance", &advance_search, nb::arg("log_probabilities"))
         .def_prop_ro("resident_bytes", &BeamSearch::resident_bytes);
 }
@@ -149,8 +169,13 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("resident_bytes", &Stream::resident_bytes);
 }
 
-std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam, std::shared_ptr<Hotwords> hotwords) {
-    return bound.engine().open({.chunk = chunk, .keep_logits = keep_logits, .beam = beam, .hotwords = std::move(hotwords)});
+std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam, std::shared_ptr<Hotwords> hotwords,
+                                    std::shared_ptr<LanguageModel> language_model) {
+    return bound.engine().open({.chunk = chunk,
+                                .keep_logits = keep_logits,
+                                .beam = beam,
+                                .hotwords = std::move(hotwords),
+                                .language_model = std::move(language_model)});
 }
 
 }  // namespace
@@ -163,7 +188,7 @@ void bind_engine(nb::module_& module) {
         .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"), nb::arg("exact") = false,
              nb::arg("threads") = 1)
         .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false, nb::arg("beam") = 1,
-             nb::arg("hotwords") = nb::none())
+             nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
         .def("step", &BoundEngine::step, nb::arg("streams"))
         .def("stage_seconds", &stage_seconds)
         .def_prop_rw("times_stages", [](BoundEngine& bound) { return bound.engine().clock().enabled(); },

@@ -38,11 +38,15 @@ Token with_confidence(Token token) {
 
 }  // namespace
 
-BeamSearch::BeamSearch(int width, int outputs, std::shared_ptr<const Hotwords> hotwords)
-    : width_(static_cast<std::size_t>(width)), outputs_(outputs), hotwords_(std::move(hotwords)) {
+BeamSearch::BeamSearch(int width, int outputs, std::shared_ptr<const Hotwords> hotwords,
+                       std::shared_ptr<const LanguageModel> language_model)
+    : width_(static_cast<std::size_t>(width)), outputs_(outputs), hotwords_(std::move(hotwords)),
+      language_model_(std::move(language_model)) {
     if (width < 2 || width > kWidestBeam)
         throw std::invalid_argument("beam " + std::to_string(width) + " is not 2 to " + std::to_string(kWidestBeam));
     if (hotwords_ && hotwords_->outputs() != outputs) throw std::invalid_argument("the hotwords are of another vocabulary");
+    if (language_model_ && language_model_->outputs() != outputs)
+        throw std::invalid_argument("the language model is of another vocabulary");
     hypotheses_.resize(width_);
     next_.resize(width_);
     choices_.reserve(static_cast<std::size_t>(outputs));
@@ -53,7 +57,13 @@ BeamSearch::BeamSearch(int width, int outputs, std::shared_ptr<const Hotwords> h
 
 void BeamSearch::reset() {
     Hypothesis& empty = hypotheses_[0];
-    empty.scores = {0.0f, kImpossible, 0.0f, 0.0f, hotwords_ ? hotwords_->start() : 0, 0.0f};
+    empty.scores = {.blank = 0.0f,
+                    .token = kImpossible,
+                    .total = 0.0f,
+                    .bonus = 0.0f,
+                    .match = hotwords_ ? hotwords_->start() : 0,
+                    .context = language_model_ ? language_model_->start() : 0,
+                    .rank = 0.0f};
     empty.prefix = empty.parent = kEmptyText;
     empty.last = kBlank;
     empty.path.count = 0;
@@ -75,6 +85,11 @@ void BeamSearch::step(const float* log_probabilities) {
     candidates_.clear();
     const int count = static_cast<int>(count_);
     for (int i = 0; i < count; ++i) stay(i, log_probabilities);
+    least_rank_ = kImpossible;
+    if (count_ == width_)
+        least_rank_ = std::min_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+                          return a.scores.rank < b.scores.rank;
+                      })->scores.rank;
     for (int i = 0; i < count; ++i) extend(i);
     survive(log_probabilities);
 }
@@ -126,9 +141,18 @@ void BeamSearch::extend(int index) {
         candidate.scores.blank = kImpossible;
         candidate.scores.token = candidate.scores.total = total;
         if (hotwords_) {
-            const Hotwords::Step step = hotwords_->advance(text.scores.state, choice.id);
-            candidate.scores.state = step.state;
+            const Hotwords::Step step = hotwords_->advance(text.scores.match, choice.id);
+            candidate.scores.match = step.state;
             candidate.scores.bonus += step.gain;
+        }
+        if (language_model_) {
+            // Most cannot survive whatever the model says of them.
+            if (rank(candidate.scores) + language_model_->token_bonus() < least_rank_) continue;
+            const LanguageModel::Step step = language_model_->advance(text.scores.context, choice.id);
+            candidate.scores.context = step.state;
+            candidate.scores.bonus += step.gain;
+            // Speech has to be heard first: with a bonus for its first token, noise would become a word.
+            if (text.last == kBlank) candidate.scores.bonus -= language_model_->token_bonus();
         }
         add(candidate);
     }
@@ -146,9 +170,12 @@ bool BeamSearch::is_there(const Hypothesis& text, int token) const {
     return false;
 }
 
+float BeamSearch::rank(const Scores& scores) const {
+    return scores.total + scores.bonus + (hotwords_ ? hotwords_->pending(scores.match) : 0.0f);
+}
+
 void BeamSearch::add(Candidate candidate) {
-    Scores& scores = candidate.scores;
-    scores.rank = scores.total + scores.bonus + (hotwords_ ? hotwords_->pending(scores.state) : 0.0f);
+    candidate.scores.rank = rank(candidate.scores);
     order_.push_back(static_cast<int>(candidates_.size()));
     candidates_.push_back(candidate);
 }
@@ -240,7 +267,7 @@ void BeamSearch::drop_dissenters() {
 // A match of a hotword that is not complete counts for nothing.
 const BeamSearch::Hypothesis& BeamSearch::best_if_ended() const {
     const auto worth = [this](const Hypothesis& text) {
-        return text.scores.total + text.scores.bonus + (hotwords_ ? hotwords_->end_gain(text.scores.state) : 0.0f);
+        return text.scores.total + text.scores.bonus + (hotwords_ ? hotwords_->end_gain(text.scores.match) : 0.0f);
     };
     const auto end = hypotheses_.begin() + static_cast<std::ptrdiff_t>(count_);
     return *std::max_element(hypotheses_.begin(), end,

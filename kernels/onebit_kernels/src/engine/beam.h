@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hotwords.h"
+#include "language_model.h"
 #include "token.h"
 
 namespace onebit {
@@ -20,8 +21,9 @@ inline constexpr int kMostWaiting = 64;  // tokens, ten seconds of speech or mor
 
 class BeamSearch {
 public:
-    // 2 <= width <= kWidestBeam. hotwords: of a vocabulary with as many outputs, or none.
-    BeamSearch(int width, int outputs, std::shared_ptr<const Hotwords> hotwords);
+    // 2 <= width <= kWidestBeam. hotwords, language model: of a vocabulary with as many outputs, or none.
+    BeamSearch(int width, int outputs, std::shared_ptr<const Hotwords> hotwords,
+               std::shared_ptr<const LanguageModel> language_model);
 
     // log_probabilities: (frames, outputs), rows `stride` apart. Appends what is decided to `tokens`.
     void advance(const float* log_probabilities, int frames, int stride, std::vector<Token>& tokens);
@@ -47,8 +49,9 @@ private:
         float blank;
         float token;
         float total;
-        float bonus;  // of complete hotwords
-        int state;    // of the hotwords
+        float bonus;  // of complete hotwords and of the language model
+        int match;    // state of the hotwords
+        int context;  // state of the language model
         float rank;   // total and every bonus
     };
 
@@ -83,6 +86,7 @@ private:
     void extend(int index);
     int before(const Hypothesis& text) const;
     bool is_there(const Hypothesis& text, int token) const;
+    float rank(const Scores& scores) const;
     void add(Candidate candidate);
     void survive(const float* log_probabilities);
     void take_over(const Candidate& candidate, float log_probability, Hypothesis& next) const;
@@ -94,12 +98,14 @@ private:
     std::size_t width_;
     int outputs_;
     std::shared_ptr<const Hotwords> hotwords_;
+    std::shared_ptr<const LanguageModel> language_model_;
     std::vector<Hypothesis> hypotheses_;  // best first
     std::vector<Hypothesis> next_;
     std::size_t count_ = 0;  // of hypotheses_ in use
     std::vector<Choice> choices_;
     std::vector<Candidate> candidates_;
     std::vector<int> order_;
+    float least_rank_ = 0.0f;  // no candidate below it survives
     int frame_ = 0;
     int trailing_blank_frames_ = 0;
 };

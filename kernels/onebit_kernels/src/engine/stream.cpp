@@ -41,9 +41,11 @@ Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamO
       options_(options),
       state_(*model_, cache_of(*model_, exact), options.chunk) {
     if (options.beam != 1)
-        state_.beam = std::make_unique<BeamSearch>(options.beam, model_->config.outputs(), options.hotwords);
-    else if (options.hotwords)
-        throw std::invalid_argument("hotwords need a beam of 2 or more");
+        state_.beam = std::make_unique<BeamSearch>(options.beam, model_->config.outputs(), options.hotwords,
+                                                    options.language_model);
+    else if (options.hotwords || options.language_model)
+        throw std::invalid_argument(std::string(options.hotwords ? "hotwords need" : "a language model needs") +
+                                    " a beam of 2 or more");
     if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
 }
 

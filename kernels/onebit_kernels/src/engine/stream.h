@@ -19,6 +19,7 @@ struct StreamOptions {
     bool keep_logits;   // log-probabilities of every frame are kept for `take`
     int beam = 1;       // texts that the search keeps; 1: greedy
     std::shared_ptr<const Hotwords> hotwords = nullptr;  // need a beam
+    std::shared_ptr<const LanguageModel> language_model = nullptr;  // needs a beam
 };
 
 struct Result {
@@ -31,7 +32,7 @@ struct Result {
 
 class Stream {
 public:
-    // Throws std::invalid_argument for a search that is none, or hotwords of another vocabulary.
+    // Throws std::invalid_argument for a search that is none, or hotwords or a language model of another vocabulary.
     Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamOptions options);
 
     // Throws std::invalid_argument: after `finish`, when a sample is not finite, or when a segment grows too long.

@@ -1,0 +1,54 @@
+"""Makes the n-gram language model of a vocabulary from texts and from the transcripts of manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onebit_model.corpora import read_manifests
+from onebit_model.errors import ModelFileError
+from onebit_model.language_model import LanguageModelDescription, vocabulary_sha256, write_language_model
+from onebit_model.ngrams import estimate, trie
+from onebit_model.normalization import normalise
+from onebit_model.tokenizer import Tokenizer, read_sentences
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions:
+    """`entries`: n-grams above the first order that are kept; `weight`, `token_bonus`: as the beam search uses them."""
+
+    order: int = 5
+    entries: int = 300_000
+    weight: float = 0.7
+    token_bonus: float = 2.5
+
+
+def make_language_model(
+    output: Path, tokenizer: Tokenizer, texts: Iterable[Path], held_out: Iterable[Path], options: LanguageModelOptions
+) -> dict[str, int]:
+    """Writes the file and returns its numbers of sentences and of n-grams by order.
+
+    `texts` are lines (gzipped where the name ends in .gz), manifests, or folders of manifests, of which human labels
+    count; no sentence of the manifests in `held_out` is used.
+    """
+    hidden = {normalise(u.text) for path in held_out for u in read_manifests(path)}
+    sentences = [text for path in texts for text in _sentences(path) if text not in hidden]
+    if not sentences:
+        raise ModelFileError("the texts hold no sentence to learn from")
+    encoded = [tokenizer.encode(sentence) for sentence in sentences]
+    levels = estimate(encoded, options.order, len(tokenizer.pieces), options.entries)
+    description = LanguageModelDescription(
+        vocabulary_sha256(tokenizer.pieces),
+        options.weight,
+        options.token_bonus,
+        {"sentences": len(sentences), "order": options.order},
+    )
+    write_language_model(output, description, vars(trie(levels)))
+    return {"sentences": len(sentences)} | {f"{n}-grams": len(level.keys) for n, level in enumerate(levels, start=1)}
+
+
+def _sentences(path: Path) -> list[str]:
+    if path.is_dir() or path.suffix == ".jsonl":
+        return sorted({normalise(u.text) for u in read_manifests(path) if u.labels == "human"} - {""})
+    return [text for text in map(normalise, read_sentences(path)) if text]
