@@ -16,7 +16,7 @@ from onebit_model.assets import model_path
 from onebit_model.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
 from onebit_model.language_model import chosen_language_model
 from onebit_model.packed import PackedModel, read_packed, select_precisions
-from onebit_model.search import GREEDY, Search, chosen_search
+from onebit_model.search import Search, chosen_search
 from onebit_model.segmentation import AudioSegment, Segmenter
 
 Samples = npt.NDArray[np.float32]
@@ -99,28 +99,29 @@ class Recognizer:
         self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT, search: Search | None = None
     ) -> list[Segment]:
         """(samples,) float32 at 16 kHz, of any length; the search is that of a request that names none."""
-        return list(self.transcribe_blocks([samples], self.engine(bits), chunk, search or self.search()))
+        return list(self.transcribe_blocks([samples], self.engine(bits), chunk, search))
 
     def transcribe_blocks(
-        self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT, search: Search = GREEDY
+        self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT, search: Search | None = None
     ) -> Iterator[Segment]:
         """Blocks of one track as they come; each segment as soon as it is known."""
         segmenter = Segmenter()
+        searches = repeat(search or self.search())
         for block in blocks:
-            yield from self.recognize(list(segmenter.push(block)), engine, chunk, repeat(search))
-        yield from self.recognize(list(segmenter.finish()), engine, chunk, repeat(search))
+            yield from self.recognize(list(segmenter.push(block)), engine, chunk, searches)
+        yield from self.recognize(list(segmenter.finish()), engine, chunk, searches)
 
     def recognize(
         self,
         pieces: Sequence[AudioSegment],
         engine: Engine,
         chunk: Chunk = WHOLE_SEGMENT,
-        searches: Iterable[Search] = repeat(GREEDY),
+        searches: Iterable[Search] | None = None,
     ) -> list[Segment]:
         """Segments of any recordings, each with its search; their company does not change what is heard in them."""
         streams = [
             None if piece.is_silent else _fed_stream(engine, piece.samples, chunk, search)
-            for piece, search in zip(pieces, searches, strict=False)
+            for piece, search in zip(pieces, searches or repeat(self.search()), strict=False)
         ]
         working = [stream for stream in streams if stream is not None]
         while working:

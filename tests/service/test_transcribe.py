@@ -11,6 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
+from onebit_model.search import GREEDY
+
 
 def text_of(answer: httpx.Response) -> str:
     assert answer.status_code == 200, answer.text
@@ -249,9 +251,20 @@ def test_hotwords_are_heard(client: httpx.Client, boosted: Any, recognizer: Any,
     assert answer.json()["warnings"] == []
 
 
-@pytest.mark.parametrize("query", [{}, {"beam": 1}, {"hotwords": " , "}, {"beam": 1, "hotwords": ""}])
-def test_greedy_where_nothing_else_is_asked_for(client: httpx.Client, clip: Any, expected: str, query: Any) -> None:
-    assert text_of(client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))) == expected
+@pytest.mark.parametrize("query", [{}, {"hotwords": " , "}, {"beam": 8}])
+def test_beam_and_language_model_where_nothing_is_asked_for(
+    client: httpx.Client, clip: Any, query: Any, recognizer: Any
+) -> None:
+    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(8))
+    answer = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
+    assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
+
+
+@pytest.mark.parametrize("query", [{"beam": 1}, {"beam": 1, "hotwords": ""}])
+def test_greedy(client: httpx.Client, clip: Any, query: Any, recognizer: Any) -> None:
+    heard = recognizer.transcribe(clip.samples, 4, 0, GREEDY)
+    answer = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
+    assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
 
 def test_a_beam_without_hotwords(client: httpx.Client, clip: Any, recognizer: Any) -> None:
