@@ -55,21 +55,29 @@ class EngineThread(threading.Thread):
         return LiveStream(self._recognizer, self._engines[bits], options, self._voice)
 
     def run(self) -> None:
-        while (batch := self._scheduler.next_batch(self._number)) is not None:
-            if isinstance(batch, IdleWork):
-                batch.compute(self._recognizer, self._engines[batch.bits])
-                continue
-            begin = time.perf_counter()
-            try:
-                if isinstance(batch, FileBatch):
-                    self._run_files(batch)
-                else:
-                    self._run_streams(batch)
-            except Exception as failure:
-                log.exception("engine_step_failed")
-                self._fail(batch, failure)
-            finally:
-                self._scheduler.finished(batch, time.perf_counter() - begin)
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """One batch, which is not kept afterwards: its streams would live until there is another one."""
+        batch = self._scheduler.next_batch(self._number)
+        if batch is None:
+            return False
+        if isinstance(batch, IdleWork):
+            batch.compute(self._recognizer, self._engines[batch.bits])
+            return True
+        begin = time.perf_counter()
+        try:
+            if isinstance(batch, FileBatch):
+                self._run_files(batch)
+            else:
+                self._run_streams(batch)
+        except Exception as failure:
+            log.exception("engine_step_failed")
+            self._fail(batch, failure)
+        finally:
+            self._scheduler.finished(batch, time.perf_counter() - begin)
+        return True
 
     def _run_streams(self, batch: StreamBatch) -> None:
         ready = [job for job in batch.jobs if job.live.prepare()]
