@@ -10,6 +10,28 @@ while stream.ready:
 result = stream.take()
 """
 
-from onebit_kernels._core import Engine, Hotwords, LanguageModel, Model, Result, Stream, Token, isa_names, log_mel
+from onebit_kernels._core import (
+    BeamSearch,
+    Engine,
+    Hotwords,
+    LanguageModel,
+    Model,
+    Result,
+    Stream,
+    Token,
+    isa_names,
+    log_mel,
+)
 
-__all__ = ["Engine", "Hotwords", "LanguageModel", "Model", "Result", "Stream", "Token", "isa_names", "log_mel"]
+__all__ = [
+    "BeamSearch",
+    "Engine",
+    "Hotwords",
+    "LanguageModel",
+    "Model",
+    "Result",
+    "Stream",
+    "Token",
+    "isa_names",
+    "log_mel",
+]

@@ -147,7 +147,7 @@ class LanguageModel:
     def resident_bytes(self) -> int: ...
 
 class BeamSearch:
-    """The beam search over given log-probabilities, for tests."""
+    """The beam search over given log-probabilities, of whatever network."""
 
     def __init__(
         self, width: int, outputs: int, hotwords: Hotwords | None = None, language_model: LanguageModel | None = None

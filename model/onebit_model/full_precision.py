@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from onebit_kernels import BeamSearch
 from onebit_model.assembly import network_from_checkpoint
 from onebit_model.decoding import text_of, words_from_tokens
 from onebit_model.dev_scoring import greedy_tokens
@@ -16,6 +18,8 @@ from onebit_model.evaluation import Transcribe
 from onebit_model.export import fp32_bytes, read_checkpoint
 from onebit_model.feature_cache import pad_audio
 from onebit_model.frontend import LogMel
+from onebit_model.language_model import chosen_language_model
+from onebit_model.search import Search, chosen_search
 from onebit_model.tensor_file import file_sha256
 from onebit_model.tokenizer import Tokenizer
 
@@ -37,8 +41,13 @@ class FullPrecisionModel:
     sha256: str
 
 
-def full_precision_model(checkpoint_path: str | Path, chunk: int = 0) -> FullPrecisionModel:
-    """Float32 weights and activations, one clip at a time, greedy; `chunk` masks attention as streaming does."""
+def full_precision_model(
+    checkpoint_path: str | Path, chunk: int = 0, beam: int = 1, language_model: str = ""
+) -> FullPrecisionModel:
+    """Float32 weights and activations, one clip at a time; `chunk` masks attention as streaming does.
+
+    `beam` and `language_model` choose the same search as for a packed file.
+    """
     checkpoint = read_checkpoint(checkpoint_path)
     network, precision = network_from_checkpoint(checkpoint)
     if precision is not None:
@@ -46,12 +55,25 @@ def full_precision_model(checkpoint_path: str | Path, chunk: int = 0) -> FullPre
     network.eval().requires_grad_(False)
     vocabulary = Tokenizer(checkpoint.tokenizer).pieces
     front_end = LogMel()
+    find = _finder(chosen_search(beam, (), vocabulary, chosen_language_model(language_model, vocabulary)))
 
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
         if not len(samples):
             return ""
         scores, frames = network(*front_end(*pad_audio([samples])), chunk)
-        pieces = [Piece(token) for token in greedy_tokens(scores[0], int(frames[0]))]
+        pieces = [Piece(token) for token in find(scores[0, : int(frames[0])])]
         return text_of(words_from_tokens(pieces, vocabulary))
 
     return FullPrecisionModel(torch.no_grad()(transcribe), fp32_bytes(checkpoint.config), file_sha256(checkpoint_path))
+
+
+def _finder(search: Search) -> Callable[[torch.Tensor], list[int]]:
+    """(frames, outputs) log-probabilities -> token ids."""
+    if search.beam == 1:
+        return lambda scores: greedy_tokens(scores, len(scores))
+
+    def find(scores: torch.Tensor) -> list[int]:
+        decided, rest = BeamSearch(search.beam, scores.shape[1], None, search.language_model).advance(scores.numpy())
+        return [token.id for token in decided + rest]
+
+    return find

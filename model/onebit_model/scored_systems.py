@@ -15,6 +15,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from onebit_kernels import Engine
 from onebit_model.decoding import text_of
 from onebit_model.evaluation import Transcribe, score
+from onebit_model.language_model import NONE
 from onebit_model.recognizer import Chunk, Recognizer
 from onebit_model.reference import read_set, set_name
 from onebit_model.results import SystemResult
@@ -34,6 +35,12 @@ class Decoding:
     beam: int = 1
     language_model: str = ""
 
+    def search_name(self, has_language_model: bool) -> str:
+        """What the name of a system says of its search, behind its precision."""
+        if self.beam == 1:
+            return ""
+        return f", beam {self.beam}" + (", language model" if has_language_model else "")
+
 
 def score_packed(
     model: str | Path | None,
@@ -46,9 +53,7 @@ def score_packed(
     sha256 = file_sha256(recognizer.path)
     results = []
     search = recognizer.search(decoding.beam)
-    chosen = "" if decoding.beam == 1 else f", beam {decoding.beam}"
-    if search.language_model is not None:
-        chosen += ", language model"
+    chosen = decoding.search_name(search.language_model is not None)
     for b in bits or recognizer.bits:
         engine = recognizer.engine(b, decoding.exact)
         transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
@@ -57,12 +62,13 @@ def score_packed(
     return results
 
 
-def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], chunk: str) -> list[SystemResult]:
-    """The checkpoint's network at full precision (needs torch)."""
+def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], decoding: Decoding) -> list[SystemResult]:
+    """The checkpoint's network at full precision (needs torch); `decoding.exact` changes nothing there."""
     from onebit_model.full_precision import full_precision_model
 
-    model = full_precision_model(checkpoint, CHUNKS[chunk])
-    result = SystemResult("full precision", FULL_PRECISION_BITS, chunk, model.model_bytes, model.sha256)
+    model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], decoding.beam, decoding.language_model)
+    name = f"full precision{decoding.search_name(decoding.language_model != NONE)}"
+    result = SystemResult(name, FULL_PRECISION_BITS, decoding.chunk, model.model_bytes, model.sha256)
     return [_scored(result, sets, model.transcribe)]
 
 

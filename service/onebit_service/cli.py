@@ -174,12 +174,12 @@ def evaluate(
         from onebit_model.scored_systems import Decoding, score_checkpoint, score_packed
 
         names = sets or list(reference_sets())
+        decoding = Decoding(chunk.value, exact, beam, language_model)
         if results:
             systems = [system for path in results for system in read_results(path)]
         elif checkpoint:
-            systems = score_checkpoint(checkpoint, names, chunk.value)
+            systems = score_checkpoint(checkpoint, names, decoding)
         else:
-            decoding = Decoding(chunk.value, exact, beam, language_model)
             systems = score_packed(model, names, parse_bits(bits) if bits else (), decoding)
         if json_file:
             write_results(json_file, systems, summary_document(systems))
