@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onebit_model.bench.hotword_recall import Tally, heard_text, rare_words
+from onebit_model.search import Search
 
 VOCABULARY = ("\u2581a", "b", "\u2581c")
 
@@ -30,4 +31,4 @@ def test_greedy_and_beam_read_the_same_certain_rows() -> None:
     ids = [1, 1, 0, 2, 0, 2, 3, 0]
     rows = np.log(np.full((len(ids), 4), 1e-6, np.float32))
     rows[range(len(ids)), ids] = 0
-    assert heard_text(rows, 1, None, VOCABULARY) == heard_text(rows, 8, None, VOCABULARY) == "abb c"
+    assert heard_text(rows, Search(1), VOCABULARY) == heard_text(rows, Search(8), VOCABULARY) == "abb c"

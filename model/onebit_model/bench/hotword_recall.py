@@ -1,4 +1,4 @@
-"""What beams and hotwords bring: the engine's own search over the log-probabilities of a packed file.
+"""What beams, the language model and hotwords bring: the engine's own search over the log-probabilities of a packed file.
 
     python -m onebit_model.bench.hotword_recall SENTENCES.txt.gz MANIFEST...
 
@@ -12,19 +12,26 @@ import argparse
 import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onebit_kernels import Hotwords
-from onebit_kernels._core import BeamSearch
-from onebit_model.bench.ngram_fusion import Heard, Rows, log_probabilities
+import numpy as np
+import numpy.typing as npt
+
+from onebit_kernels import BeamSearch, Hotwords
+from onebit_model.corpora import read_manifests
 from onebit_model.decoding import WORD_START, text_of, words_from_tokens
 from onebit_model.recognizer import Recognizer
 from onebit_model.scoring import ErrorCounts, align_texts
-from onebit_model.search import MOST_HOTWORDS
+from onebit_model.search import MOST_HOTWORDS, Search
 from onebit_model.tokenizer import BLANK, read_sentences
 
+Rows = npt.NDArray[np.float32]
+Heard = tuple[str, str, Rows]
+BITS = 4
+MOST_SECONDS = 16
+UTTERANCES = 150  # of each manifest
 FREQUENT_WORDS = 3_000
 SHORTEST_LETTERS = 4
 FOREIGN_HOTWORDS = 50
@@ -54,25 +61,45 @@ def rare_words(utterances: Sequence[Heard], sentences: Sequence[str]) -> list[se
     ]
 
 
-def heard_text(rows: Rows, beam: int, hotwords: Hotwords | None, vocabulary: Sequence[str]) -> str:
-    """Beam 1 is greedy."""
-    if beam == 1:
+def log_probabilities(recognizer: Recognizer, manifests: Iterable[Path]) -> list[Heard]:
+    """(manifest, reference text, log-probabilities) of short utterances."""
+    engine = recognizer.engine(BITS)
+    heard = []
+    for manifest in manifests:
+        short = (u for u in read_manifests(manifest) if u.duration_seconds < MOST_SECONDS)
+        for utterance in itertools.islice(short, UTTERANCES):
+            stream = engine.open(0, keep_logits=True)
+            stream.feed(utterance.audio.read())
+            stream.finish()
+            engine.step([stream])
+            logits = stream.take().logits
+            assert logits is not None
+            heard.append((manifest.stem, utterance.text, logits))
+    return heard
+
+
+def heard_text(rows: Rows, search: Search, vocabulary: Sequence[str]) -> str:
+    if search.beam == 1:
         best = (int(token) for token, _ in itertools.groupby(rows.argmax(axis=1)))
         text = "".join(vocabulary[token - 1] for token in best if token != BLANK)
         return " ".join(text.replace(WORD_START, " ").split())
-    decided, tentative = BeamSearch(beam, rows.shape[1], hotwords).advance(rows)
+    searching = BeamSearch(search.beam, rows.shape[1], search.hotwords, search.language_model)
+    decided, tentative = searching.advance(rows)
     return text_of(words_from_tokens([*decided, *tentative], vocabulary))
 
 
-def tally(utterances: Sequence[Heard], rare: Sequence[set[str]], beam: int, with_hotwords: bool) -> Tally:
-    vocabulary = Recognizer.load().vocabulary
+def tally(
+    recognizer: Recognizer, utterances: Sequence[Heard], rare: Sequence[set[str]], beam: int, with_hotwords: bool
+) -> Tally:
+    vocabulary = recognizer.vocabulary
     pool = sorted(set().union(*rare))
     generator = random.Random(1)
     result = Tally()
     for (_, reference, rows), own in zip(utterances, rare, strict=True):
         phrases = [*sorted(own), *generator.sample(pool, FOREIGN_HOTWORDS)][:MOST_HOTWORDS]
         hotwords = Hotwords(phrases, list(vocabulary)) if with_hotwords else None
-        result.add(reference, heard_text(rows, beam, hotwords, vocabulary), own, set(phrases))
+        search = Search(beam, hotwords, recognizer.language_model if beam > 1 else None)
+        result.add(reference, heard_text(rows, search, vocabulary), own, set(phrases))
     return result
 
 
@@ -81,12 +108,16 @@ def main() -> None:
     parser.add_argument("sentences", type=Path)
     parser.add_argument("manifests", type=Path, nargs="+")
     arguments = parser.parse_args()
-    utterances = log_probabilities(Recognizer.load(), arguments.manifests)
+    recognizer = Recognizer.load()
+    utterances = log_probabilities(recognizer, arguments.manifests)
     rare = rare_words(utterances, read_sentences(arguments.sentences))
-    for with_hotwords in (False, True):
-        for beam in (2, 8, 16, 32) if with_hotwords else (1, 2, 8, 16, 32):
-            result = tally(utterances, rare, beam, with_hotwords)
-            name = f"beam {beam}, hotwords" if with_hotwords else f"beam {beam}"
+    for language_model in ("none", ""):
+        recognizer = Recognizer.load(language_model=language_model)
+        for with_hotwords, beam in itertools.product((False, True), (1, 2, 8, 16, 32)):
+            if beam == 1 and (with_hotwords or not language_model):
+                continue
+            result = tally(recognizer, utterances, rare, beam, with_hotwords)
+            name = f"beam {beam}" + ("" if language_model else ", language model") + (", hotwords" * with_hotwords)
             rate = 100 * result.errors.rate
             print(f"| {name} | {rate:.1f} | {result.right} of {result.rare} | {result.foreign} |", flush=True)
 
