@@ -1,4 +1,4 @@
-"""What beams, the language model and hotwords bring: the engine's own search over the log-probabilities of a packed file.
+"""What beam, language model and hotwords bring: the engine's search over the log-probabilities of a packed file.
 
     python -m onebit_model.bench.hotword_recall SENTENCES.txt.gz MANIFEST...
 
