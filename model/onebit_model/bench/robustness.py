@@ -3,8 +3,8 @@
     python -m onebit_model.bench.robustness NOISE_FOLDER [--stride 3]
 
 On every `stride`-th clip of the shipped reference sets, with the search that serves: word error rates of the clips as
-they are, with background noise at 10 dB and through a telephone band; words heard in noise and in music without speech; the
-distance of the first word's start from the onset of speech; the expected calibration error of word confidences.
+they are, with background noise at 10 dB and through a telephone band; words heard in noise and in music without speech;
+the distance of the first word's start from the onset of speech; the expected calibration error of word confidences.
 docs/model-card.md has what came out.
 """
 
