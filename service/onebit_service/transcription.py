@@ -22,6 +22,9 @@ from onebit_service.work import FileJob, FileRequest
 log = structlog.get_logger("onebit.file")
 
 PROGRESS_SECONDS = 600.0
+# An upload that is held back goes on when half of this was decoded. Only then is the end of a client seen that left
+# with data in its kernel, so it must not be minutes of audio.
+FEED_BYTES = 1 << 18
 
 
 class ClientGoneError(Exception):
@@ -54,7 +57,7 @@ class FileTranscription:
         self._job: FileJob = self._place or self._service.scheduler.submit(self._request)
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
-        feed = ByteFeed(on_room=lambda: _call_on(loop, room.set))
+        feed = ByteFeed(FEED_BYTES, on_room=lambda: _call_on(loop, room.set))
         tasks = [
             asyncio.create_task(self._carry(body, feed, room, peer)),
             asyncio.create_task(self._watch(peer, feed)),

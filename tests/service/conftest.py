@@ -177,8 +177,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> 
 
 @pytest.fixture(scope="session")
 def server(start_server: StartServer) -> Iterator[Server]:
-    """One server with the default settings for all tests that need nothing else."""
-    with start_server() as running:
+    """One server for all tests that need nothing else. A slow machine must not refuse what comes at full speed."""
+    with start_server(max_stream_wait_seconds=30) as running:
         yield running
 
 

@@ -94,9 +94,7 @@ async def test_any_packets_and_any_company_give_the_same_text(server: Any, clip:
     data = clip.pcm
     alone = text_of(await streamed(server, data, 3200))
     for packet_bytes in (1, 640, 32_000, len(data)):
-        short = data if packet_bytes > 1 else data[: len(data) // 2 // 2 * 2]
-        expected = alone if packet_bytes > 1 else text_of(await streamed(server, short, 3200))
-        assert text_of(await streamed(server, short, packet_bytes)) == expected
+        assert text_of(await streamed(server, data, packet_bytes)) == alone
     others = [streamed(server, clips[n % len(clips)].pcm, 1000 + 37 * n, bits=(1, 2, 4)[n % 3]) for n in range(31)]
     together = await asyncio.gather(streamed(server, data, 3200), *others)
     assert text_of(together[0]) == alone
@@ -254,17 +252,23 @@ async def test_nothing_is_compressed(server: Any) -> None:
         assert connection.protocol.extensions == []
 
 
-async def test_hotwords_are_heard(server: Any, boosted: Any, recognizer: Any) -> None:
-    """Whatever the packets. Without endpoints the clip is one segment."""
+async def test_hotwords_are_heard(server: Any, boosted: Any, recognizer: Any, clips: Any) -> None:
+    """Whatever the packets and the company, a third of it with hotwords. Without endpoints the clip is one segment."""
     search = recognizer.search(None, boosted.hotwords)
     expected = boosted.words(recognizer.transcribe(boosted.clip.decoded, 4, 8, search))
     fields = {"hotwords": boosted.hotwords, "endpoint_silence_seconds": 0}
-    for packet_bytes in (999, 3200, len(boosted.clip.pcm)):
+    for packet_bytes in (1, 640, 999, 32_000, len(boosted.clip.pcm)):
         ready, *events, done = await streamed(server, boosted.clip.pcm, packet_bytes, **fields)
         assert ready["hotwords"] == boosted.hotwords
         assert done["warnings"] == []
         assert any(event["type"] == "partial" for event in events)
         assert text_of(events) == expected
+    others = [
+        streamed(server, clips[n % len(clips)].pcm, 1000 + 37 * n, hotwords=boosted.hotwords if n % 3 == 0 else [])
+        for n in range(31)
+    ]
+    together = await asyncio.gather(streamed(server, boosted.clip.pcm, 3200, **fields), *others)
+    assert text_of(together[0]) == expected
 
 
 async def test_the_example_of_the_documentation_runs(server: Any, clip: Any, tmp_path: Path) -> None:
