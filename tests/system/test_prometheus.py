@@ -27,6 +27,13 @@ DEPLOY = ROOT / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/onebit.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 SCRAPE_SECONDS = 1
+ALERTS = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "prometheus/rules/onebit.alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+# No request has failed: the share of failures has no series, or is 0.
+MAY_BE_ABSENT = ("asr:failures:ratio5m", "asr:refusals:ratio5m")
 # What Grafana puts in, for a scrape interval of one second.
 VARIABLES = {"$__rate_interval": "30s", "$job": ".*", "$instance": ".*"}
 LOAD = r"""
@@ -219,9 +226,18 @@ def test_rules_are_evaluated(loaded: Prometheus) -> None:
     ],
 )
 def test_recorded_series_exist(name: str, loaded: Prometheus) -> None:
-    # No request has failed: the share of failures has no series, or is 0.
-    if name not in {"asr:failures:ratio5m", "asr:refusals:ratio5m"}:
+    if name not in MAY_BE_ABSENT:
         assert loaded.values(name)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_alert_looks_at_series_that_exist(alert: dict[str, Any], loaded: Prometheus) -> None:
+    """An alert about a name or label that nobody publishes is as silent as one about a healthy service."""
+    selectors = re.findall(r"\b(?:asr[\w:]+|process_\w+|up)\b(?:{[^}]*})?", alert["expr"])
+    assert selectors
+    for selector in selectors:
+        if not selector.startswith(MAY_BE_ABSENT):
+            wait_for(lambda selector=selector: loaded.values(selector), 150, selector)
 
 
 def test_nothing_is_wrong_with_a_healthy_service(loaded: Prometheus) -> None:
