@@ -34,7 +34,7 @@ from onebit_service.work import FileJob, FileRequest, News, StreamJob
 FILE_BATCH_SECONDS = 30.0
 # A batch has one segment at least, whatever its length.
 ONE_SEGMENT = 0.0
-STREAM_BATCH = 16
+STREAM_BATCH = 8
 
 
 class Scheduler:

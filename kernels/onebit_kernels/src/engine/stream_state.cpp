@@ -9,15 +9,22 @@ StreamState::StreamState(const Model& model, const CacheOperations& cache, int c
     : mel(static_cast<std::size_t>(kRememberedMelFrames) * model.config.mel_bins), model_(&model), cache_(&cache) {
     const ModelConfig& config = model.config;
     if (chunk == kSegmentChunk) return;
-    blocks_.resize(config.blocks);
+    std::size_t bytes = 0;
+    const auto reserve = [&bytes](std::size_t count) {
+        constexpr std::size_t kAlignment = 64;
+        const std::size_t place = bytes;
+        bytes += (count + kAlignment - 1) / kAlignment * kAlignment;
+        return place;
+    };
     for (int i = 0; i < config.blocks; ++i) {
-        Block& block = blocks_[i];
         const int stem_frames = chunk * kStemFramesPerUnit;
-        block.capacity = i < config.average_after ? stem_frames : stem_frames / kAverage;
-        block.keys_values.resize(config.left_chunks * block_bytes(block));
-        if (cache.has_scales) block.scales.resize(static_cast<std::size_t>(config.left_chunks) * 2 * config.heads);
-        block.convolution.resize((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
+        Block block{.capacity = i < config.average_after ? stem_frames : stem_frames / kAverage};
+        block.keys_values = reserve(config.left_chunks * block_bytes(block));
+        block.scales = reserve(cache.has_scales ? sizeof(float) * config.left_chunks * 2 * config.heads : 0);
+        block.convolution = reserve((config.convolution_kernel - 1) * config.d_model * cache.element_bytes);
+        blocks_.push_back(block);
     }
+    std::memset(memory_.ensure(bytes), 0, bytes);
 }
 
 void StreamState::reset() {
@@ -39,12 +46,14 @@ std::size_t StreamState::block_bytes(const Block& block) const {
     return 2 * static_cast<std::size_t>(block.capacity) * model_->config.d_model * cache_->element_bytes;
 }
 
-KeyBlock StreamState::place(Block& block, int chunk) {
+KeyBlock StreamState::place(const Block& block, int chunk) {
     const ModelConfig& config = model_->config;
     const int index = chunk % config.left_chunks;
     const std::size_t bytes = block_bytes(block);
-    std::byte* keys = block.keys_values.data() + index * bytes;
-    float* scales = cache_->has_scales ? block.scales.data() + static_cast<std::ptrdiff_t>(index) * 2 * config.heads : nullptr;
+    std::byte* keys = memory_.data() + block.keys_values + index * bytes;
+    float* scales = nullptr;
+    if (cache_->has_scales)
+        scales = reinterpret_cast<float*>(memory_.data() + block.scales) + static_cast<std::ptrdiff_t>(index) * 2 * config.heads;
     return {keys,           keys + bytes / 2, scales, block.capacity,
             block.capacity, static_cast<std::ptrdiff_t>(block.capacity) * config.head_dim()};
 }
@@ -58,10 +67,7 @@ void StreamState::keep(int block, const KeyBlock& current) {
 }
 
 std::size_t StreamState::resident_bytes() const {
-    std::size_t bytes = mel.capacity() * sizeof(float) + (beam ? beam->resident_bytes() : 0);
-    for (const Block& block : blocks_)
-        bytes += block.keys_values.capacity() + block.scales.capacity() * sizeof(float) + block.convolution.capacity();
-    return bytes;
+    return mel.capacity() * sizeof(float) + memory_.bytes() + (beam ? beam->resident_bytes() : 0);
 }
 
 }  // namespace onebit

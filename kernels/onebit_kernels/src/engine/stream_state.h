@@ -7,6 +7,7 @@
 
 #include "../model/model.h"
 #include "beam.h"
+#include "buffer.h"
 #include "ctc.h"
 
 namespace onebit {
@@ -41,8 +42,8 @@ public:
     void keep(int block, const KeyBlock& current);
 
     // The last inputs of the depthwise convolution, (taps - 1, d_model) elements of the cache.
-    const std::byte* convolution(int block) const { return blocks_[block].convolution.data(); }
-    std::byte* convolution(int block) { return blocks_[block].convolution.data(); }
+    const std::byte* convolution(int block) const { return memory_.data() + blocks_[block].convolution; }
+    std::byte* convolution(int block) { return memory_.data() + blocks_[block].convolution; }
 
     std::size_t resident_bytes() const;
 
@@ -53,19 +54,21 @@ public:
     int chunks = 0;
 
 private:
+    // Places in the one memory of the stream, which the system gets back as a whole.
     struct Block {
-        int capacity = 0;                    // frames of a chunk at this block's frame rate
-        std::vector<std::byte> keys_values;  // (left_chunks, keys | values), head_stride = capacity * head_dim
-        std::vector<float> scales;           // (left_chunks, 2, heads), if the cache has scales
-        std::vector<std::byte> convolution;
+        int capacity;             // frames of a chunk at this block's frame rate
+        std::size_t keys_values;  // (left_chunks, keys | values), head_stride = capacity * head_dim
+        std::size_t scales;       // (left_chunks, 2, heads) float, if the cache has scales
+        std::size_t convolution;
     };
 
-    KeyBlock place(Block& block, int chunk);
+    KeyBlock place(const Block& block, int chunk);
     std::size_t block_bytes(const Block& block) const;  // of keys and values of one chunk
 
     const Model* model_;
     const CacheOperations* cache_;
     std::vector<Block> blocks_;
+    Buffer<std::byte> memory_;
 };
 
 }  // namespace onebit
