@@ -250,8 +250,8 @@ async def run_load(server: Server, load: Load) -> Report:
     packet_bytes = int(load.packet_seconds * BYTES_PER_SECOND)
     clips = [Clip.cut(pcm, packet_bytes) for pcm in pcm_clips(CLIPS, load.clip_seconds)]
     longest = max(len(clip.frames) for clip in clips) * load.packet_seconds
-    shortest = load.clip_seconds + load.seconds
-    print(f"{load.streams:4d} streams for {shortest:.0f} s, then to the end of clips of up to {longest:.0f} s", flush=True)
+    least = load.clip_seconds + load.seconds
+    print(f"{load.streams:4d} streams, {least:.0f} to {least + longest:.0f} s ...", flush=True)
     tally = Tally()
     clock = Clock(load.packet_seconds, tally.late_sends)
     ticking = asyncio.create_task(clock.run())
