@@ -35,6 +35,7 @@ STOP = text_frame(type="stop")
 ANSWER_SECONDS = 30.0
 FIRST_STREAMS = 8
 LARGEST_STREAMS = 2000
+SETTINGS = {"max_streams": LARGEST_STREAMS, "reference_interval_seconds": 0, "log_level": "warning"}
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -303,10 +304,10 @@ def _report(
     )
 
 
-async def search(server: Server, load: Load, trials: int) -> list[Report]:
+async def search(server: Server, load: Load, trials: int, first: int = FIRST_STREAMS) -> list[Report]:
     """Doubles the streams until the bound breaks, then halves the distance; at most `trials` runs."""
     reports: list[Report] = []
-    good, bad, streams = 0, 0, FIRST_STREAMS
+    good, bad, streams = 0, 0, first
     while len(reports) < trials and streams <= LARGEST_STREAMS:
         report = await run_load(server, Load(**(asdict(load) | {"streams": streams})))
         reports.append(report)
@@ -347,8 +348,7 @@ def main() -> None:
         options.clip_seconds,
         options.bound_ms / 1000,
     )
-    settings = {"max_streams": LARGEST_STREAMS, "reference_interval_seconds": 0, "log_level": "warning"}
-    with server_under_test(options.url, options.server_cpus, **settings) as server:
+    with server_under_test(options.url, options.server_cpus, **SETTINGS) as server:
         idle = server.figures().resident_bytes / 1e6
         print(f"{server.url}: {idle:.0f} MB when idle", flush=True)
         if options.search:

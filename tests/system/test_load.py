@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loadtests import sizing
 from loadtests.server import Server, server_under_test
 from loadtests.speech import BYTES_PER_SECOND, pcm_clips
 from loadtests.wire import connect, frame, text_frame
@@ -66,6 +67,22 @@ def test_twice_the_capacity(tmp_path: Path) -> None:
         assert report["refused"] >= 50, done.stdout
         assert report["served"] >= 8, done.stdout
         assert report["refused_max_ms"] < 2000, (kind, done.stdout)
+
+
+def test_tables_of_the_sizing_guide(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same program, on less of everything."""
+    less = {"SECONDS": 1.0, "CLIP_SECONDS": 1.0, "BOUND_SECONDS": 5.0, "FILE_SECONDS": 20.0, "UPLOAD_SECONDS": 1.0}
+    for name, value in (less | {"MANY_STREAMS": 3, "STREAM_ROWS": ((1, 8, 100), (4, 16, 20))}).items():
+        monkeypatch.setattr(sizing, name, value)
+    monkeypatch.setattr(sys, "argv", ["sizing", "--first", "2", "--trials", "1"])
+    sizing.main()
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"^\| 1 bit \| 8 \| 100 ms \| 2 \| \d+ / \d+ ms \| \d+ / \d+ ms \| 0\.\d+ \| \d+ \|$", printed, re.M
+    )
+    assert re.search(r"^\| 4 bit \| 16 \| 20 ms \| 2 \|", printed, re.M)
+    assert re.search(r"^\| 2 bit \| \d+ \| \d+ \| \d+ \|$", printed, re.M)
+    assert re.search(r"^\| 3 streams \| \d+ \|$", printed, re.M)
 
 
 def test_soak_keeps_count() -> None:
