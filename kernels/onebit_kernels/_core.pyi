@@ -129,8 +129,8 @@ class LanguageModel:
     A trie, level by level, children sorted and in the order of their parents: `tokens` (nodes,) uint16 (0, as a
     context, is the beginning of a text) and `log_probabilities` (nodes,) uint8 without the root; `backoffs` uint8 and
     `children` (counts) uint16 of the root and all levels but the last. Codes are natural logarithms: -code / 16 and
-    (32 - code) / 16. A token adds weight * log p + token_bonus, the first one no bonus. ValueError says what is wrong
-    with the trie.
+    (32 - code) / 16. A token adds weight * log p + token_bonus; at the end of a text the first one gives the bonus
+    back. ValueError says what is wrong with the trie.
     """
 
     def __init__(
@@ -152,8 +152,10 @@ class BeamSearch:
     def __init__(
         self, width: int, outputs: int, hotwords: Hotwords | None = None, language_model: LanguageModel | None = None
     ) -> None: ...
-    def advance(self, log_probabilities: FloatArray) -> tuple[list[Token], list[Token]]:
-        """(frames, outputs) float32 -> what is decided since the last call, and what follows it in the best text."""
+    def advance(self, log_probabilities: FloatArray, ended: bool = True) -> tuple[list[Token], list[Token]]:
+        """(frames, outputs) float32 -> what is decided since the last call, and what follows it in the best text.
+
+        `ended`: in the best text if it ends here."""
     @property
     def resident_bytes(self) -> int: ...
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from reference_language_model import BackoffModel, TrieArrays
-from reference_search import Boost, beam_search
+from reference_search import Boost, Worth, beam_search
 from test_beam import PHRASES, PIECES, fields, posteriors, search
 
 from onebit_kernels import Hotwords, LanguageModel
@@ -42,6 +42,14 @@ def built(arrays: TrieArrays, outputs: int = OUTPUTS) -> LanguageModel:
     return LanguageModel(**vars(arrays), outputs=outputs, weight=WEIGHT, token_bonus=TOKEN_BONUS)
 
 
+def while_open(model: BackoffModel) -> Worth:
+    return lambda prefix: WEIGHT * model.text(prefix) + TOKEN_BONUS * len(prefix)
+
+
+def at_end(model: BackoffModel) -> Worth:
+    return lambda prefix: WEIGHT * model.text(prefix) + TOKEN_BONUS * max(len(prefix) - 1, 0)
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_model_is_worth_what_its_definition_says(order: int, seed: int) -> None:
@@ -49,10 +57,7 @@ def test_the_model_is_worth_what_its_definition_says(order: int, seed: int) -> N
     arrays = random_trie(order, seed)
     model = BackoffModel(arrays)
 
-    def worth(prefix: tuple[int, ...]) -> float:
-        return WEIGHT * model.text(prefix) + TOKEN_BONUS * max(len(prefix) - 1, 0)
-
-    prefix, _ = beam_search(rows, 8, worth, worth)
+    prefix, _ = beam_search(rows, 8, while_open(model), at_end(model))
     assert tuple(token.id for token in search(rows, 8, language_model=built(arrays))) == prefix
 
 
@@ -71,10 +76,10 @@ def test_hotwords_and_model_add_up(seed: int) -> None:
     arrays, boost = random_trie(3, seed), Boost(PHRASES, PIECES)
     model = BackoffModel(arrays)
 
-    def also(prefix: tuple[int, ...]) -> float:
-        return WEIGHT * model.text(prefix) + TOKEN_BONUS * max(len(prefix) - 1, 0)
-
-    prefix, _ = beam_search(rows, 8, lambda p: boost.while_open(p) + also(p), lambda p: boost.at_end(p) + also(p))
+    open_worth, end_worth = while_open(model), at_end(model)
+    prefix, _ = beam_search(
+        rows, 8, lambda p: boost.while_open(p) + open_worth(p), lambda p: boost.at_end(p) + end_worth(p)
+    )
     tokens = search(rows, 8, Hotwords(PHRASES, PIECES), language_model=built(arrays))
     assert tuple(token.id for token in tokens) == prefix
 
@@ -118,3 +123,15 @@ def test_a_model_of_another_vocabulary_is_refused() -> None:
 def test_memory_is_reported() -> None:
     arrays = random_trie(5, 0)
     assert built(arrays).resident_bytes > 3 * len(arrays.tokens) + 11 * len(arrays.children)
+
+
+def test_a_first_token_is_shown_before_it_is_certain_and_taken_back_at_the_end() -> None:
+    """A token of half a nat less than silence: seen while more may come, gone when nothing does."""
+    arrays = dataclasses.replace(random_trie(1, 0), log_probabilities=np.zeros(OUTPUTS, np.uint8))
+    model = LanguageModel(**vars(arrays), outputs=OUTPUTS, weight=1.0, token_bonus=1.0)
+    row = np.full((1, OUTPUTS), -12.0, np.float32)
+    row[0, 0], row[0, 1] = -0.5, -1.0
+    searching = BeamSearch(4, OUTPUTS, language_model=model)
+    _, shown = searching.advance(row, ended=False)
+    assert [token.id for token in shown] == [1]
+    assert searching.advance(row[:0]) == ([], [])

@@ -112,12 +112,12 @@ void bind_results(nb::module_& module) {
 }
 
 // A beam search over given log-probabilities, for tests.
-nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows) {
+nb::tuple advance_search(BeamSearch& search, const LogProbabilities& rows, bool ended) {
     if (rows.shape(1) != static_cast<std::size_t>(search.outputs()))
         throw std::invalid_argument("rows must have one column per output");
     std::vector<Token> tokens, tentative;
     search.advance(rows.data(), static_cast<int>(rows.shape(0)), static_cast<int>(rows.shape(1)), tokens);
-    search.tentative(tentative);
+    search.tentative(ended, tentative);
     return nb::make_tuple(std::move(tokens), std::move(tentative));
 }
 
@@ -152,7 +152,7 @@ void bind_search(nb::module_& module) {
                  new (place) BeamSearch(width, outputs, std::move(hotwords), std::move(language_model));
              },
              nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
-        .def("advance", &advance_search, nb::arg("log_probabilities"))
+        .def("advance", &advance_search, nb::arg("log_probabilities"), nb::arg("ended") = true)
         .def_prop_ro("resident_bytes", &BeamSearch::resident_bytes);
 }
 

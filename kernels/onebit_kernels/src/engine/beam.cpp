@@ -151,8 +151,6 @@ void BeamSearch::extend(int index) {
             const LanguageModel::Step step = language_model_->advance(text.scores.context, choice.id);
             candidate.scores.context = step.state;
             candidate.scores.bonus += step.gain;
-            // Speech has to be heard first: with a bonus for its first token, noise would become a word.
-            if (text.last == kBlank) candidate.scores.bonus -= language_model_->token_bonus();
         }
         add(candidate);
     }
@@ -264,18 +262,21 @@ void BeamSearch::drop_dissenters() {
     count_ = kept;
 }
 
-// A match of a hotword that is not complete counts for nothing.
-const BeamSearch::Hypothesis& BeamSearch::best_if_ended() const {
-    const auto worth = [this](const Hypothesis& text) {
-        return text.scores.total + text.scores.bonus + (hotwords_ ? hotwords_->end_gain(text.scores.match) : 0.0f);
+// A match of a hotword that is not complete counts for nothing. Nor does the bonus of one token, once all is heard: with it noise
+// would become a word. Before the end it lets a first word be seen as soon as it is heard.
+const BeamSearch::Hypothesis& BeamSearch::best(bool ended) const {
+    const float first_token = ended && language_model_ ? language_model_->token_bonus() : 0.0f;
+    const auto worth = [this, first_token](const Hypothesis& text) {
+        return text.scores.total + text.scores.bonus + (hotwords_ ? hotwords_->end_gain(text.scores.match) : 0.0f) -
+               (text.last == kBlank ? 0.0f : first_token);
     };
     const auto end = hypotheses_.begin() + static_cast<std::ptrdiff_t>(count_);
     return *std::max_element(hypotheses_.begin(), end,
                              [&worth](const Hypothesis& a, const Hypothesis& b) { return worth(a) < worth(b); });
 }
 
-void BeamSearch::tentative(std::vector<Token>& tokens) const {
-    const Path& path = best_if_ended().path;
+void BeamSearch::tentative(bool ended, std::vector<Token>& tokens) const {
+    const Path& path = best(ended).path;
     tokens.clear();
     for (int i = 0; i < path.count; ++i) tokens.push_back(with_confidence(path.tokens[i]));
 }

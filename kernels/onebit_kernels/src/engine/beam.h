@@ -28,8 +28,8 @@ public:
     // log_probabilities: (frames, outputs), rows `stride` apart. Appends what is decided to `tokens`.
     void advance(const float* log_probabilities, int frames, int stride, std::vector<Token>& tokens);
 
-    // What follows the decided tokens in the best text so far; replaces the contents of `tokens`.
-    void tentative(std::vector<Token>& tokens) const;
+    // What follows the decided tokens in the best text so far, or if it ends here; replaces the contents of `tokens`.
+    void tentative(bool ended, std::vector<Token>& tokens) const;
 
     void reset();
     int outputs() const { return outputs_; }
@@ -93,7 +93,7 @@ private:
     void decide(std::vector<Token>& tokens);
     void drop_dissenters();
     Token decided() const;
-    const Hypothesis& best_if_ended() const;
+    const Hypothesis& best(bool ended) const;
 
     std::size_t width_;
     int outputs_;

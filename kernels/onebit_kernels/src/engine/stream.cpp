@@ -74,7 +74,10 @@ void Stream::feed(std::span<const float> samples) {
     total_samples_ += samples.size();
 }
 
-void Stream::finish() { finished_ = true; }
+void Stream::finish() {
+    finished_ = true;
+    if (state_.beam && done()) state_.beam->tentative(true, pending_.tentative);
+}
 
 void Stream::reset() {
     if (stepping_) throw std::invalid_argument("an engine is computing this stream");
@@ -161,14 +164,14 @@ void Stream::forget(std::size_t count) {
 }
 
 void Stream::end_step() {
+    stepping_ = false;
     pending_.tokens.insert(pending_.tokens.end(), fresh_.tokens.begin(), fresh_.tokens.end());
     pending_.logits.insert(pending_.logits.end(), fresh_.logits.begin(), fresh_.logits.end());
-    if (state_.beam) state_.beam->tentative(pending_.tentative);
+    if (state_.beam) state_.beam->tentative(done(), pending_.tentative);
     pending_.frames = state_.searched_frames();
     pending_.trailing_blank_frames = state_.trailing_blank_frames();
     fresh_.tokens.clear();
     fresh_.logits.clear();
-    stepping_ = false;
 }
 
 std::size_t Stream::resident_bytes() const {
