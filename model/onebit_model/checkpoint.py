@@ -1,5 +1,6 @@
 """Training state on disk: written to a temporary name first, so that a kill never leaves half a file."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,24 @@ def save_eight_bits(path: Path, checkpoint: Checkpoint) -> None:
     """Weights for keeping: a quarter of float32, and every nested code of a quantised network is the same again."""
     network = to_eight_bits(checkpoint.network)
     save_checkpoint(path, replace(checkpoint, network=network, optimizer={}))
+
+
+def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """The mean of the weights (Izmailov et al., 2018), with everything else of the last one.
+
+    Raises ValueError for checkpoints of different networks or quantizers.
+    """
+    last = checkpoints[-1]
+    for checkpoint in checkpoints:
+        if (checkpoint.config, checkpoint.quantize) != (last.config, last.quantize):
+            raise ValueError("checkpoints of different networks or quantizers have no mean")
+    network = {
+        name: torch.stack([checkpoint.network[name] for checkpoint in checkpoints]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in last.network.items()
+    }
+    return replace(last, network=network, optimizer={})
 
 
 def to_eight_bits(network: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit_model.assembly import network_from_checkpoint
-from onebit_model.checkpoint import Checkpoint, load_checkpoint, save_eight_bits
+from onebit_model.checkpoint import Checkpoint, average, load_checkpoint, save_eight_bits, save_weights
 from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
@@ -84,6 +84,14 @@ def keep_checkpoint(checkpoint_path: str | Path, path: str | Path) -> int:
     """`onebit export ... NAME.pt`: the same weights in 8 bits, for a repository; returns the file's bytes."""
     save_eight_bits(Path(path), read_checkpoint(checkpoint_path))
     return Path(path).stat().st_size
+
+
+def average_checkpoints(paths: Sequence[str | Path], path: str | Path) -> None:
+    """`onebit average`: the mean of several checkpoints, as weights to export or to train on from."""
+    try:
+        save_weights(Path(path), average([read_checkpoint(p) for p in paths]))
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}") from error
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

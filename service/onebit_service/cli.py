@@ -236,6 +236,19 @@ def export(
 
 
 @app.command()
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Two or more checkpoints of one network.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, without optimiser state.")],
+) -> None:
+    """Average the weights of checkpoints (needs torch)."""
+    with errors_for_people():
+        from onebit_model.export import average_checkpoints
+
+        average_checkpoints(checkpoints, out)
+        _print(f"{out}: {out.stat().st_size:,} bytes")
+
+
+@app.command()
 def language_model(
     texts: Annotated[
         list[Path],

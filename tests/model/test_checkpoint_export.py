@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from onebit_model.checkpoint import Checkpoint, save_checkpoint, save_weights
 from onebit_model.config import ModelConfig
 from onebit_model.errors import ModelFileError
-from onebit_model.export import export_checkpoint, network_from_packed, read_checkpoint
+from onebit_model.export import average_checkpoints, export_checkpoint, network_from_packed, read_checkpoint
 from onebit_model.full_precision import full_precision_model
 from onebit_model.network import Conformer
 from onebit_model.packed import read_packed
@@ -62,6 +63,22 @@ def test_export_of_a_checkpoint(checkpoint_path: Path, tmp_path: Path) -> None:
 def test_half_precision_weights_export_too(tmp_path: Path) -> None:
     save_weights(tmp_path / "weights.pt", checkpoint(True))
     assert export_checkpoint(tmp_path / "weights.pt", tmp_path / "model", (1,)).packed.bits == (1,)
+
+
+def test_the_mean_of_checkpoints(tmp_path: Path) -> None:
+    one, plain = checkpoint(True), checkpoint(False)
+    other = dataclasses.replace(one, network={name: value + 0.5 for name, value in one.network.items()}, step=20)
+    for name, kept in (("one", one), ("other", other), ("plain", plain)):
+        save_checkpoint(tmp_path / f"{name}.pt", kept)
+    paths = [str(tmp_path / f"{name}.pt") for name in ("one", "other")]
+    done = CliRunner().invoke(app, ["average", *paths, "--out", str(tmp_path / "mean.pt")])
+    assert done.exit_code == 0, done.output
+    mean = read_checkpoint(tmp_path / "mean.pt")
+    assert (mean.step, mean.quantize) == (20, one.quantize)
+    for name, value in one.network.items():
+        torch.testing.assert_close(mean.network[name], value + 0.25, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ModelFileError, match="different networks or quantizers"):
+        average_checkpoints([tmp_path / "one.pt", tmp_path / "plain.pt"], tmp_path / "none.pt")
 
 
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
