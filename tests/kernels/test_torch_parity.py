@@ -71,13 +71,20 @@ def model_of(packed: PackedModel) -> Model:
 def test_narrow_network(
     narrow: PackedModel, speech: NDArray[np.float32], transcribe: Transcribe, bits: int, chunk: int
 ) -> None:
-    expected = of_torch(narrow, bits, speech, chunk)
-    actual = transcribe(Engine(model_of(narrow), bits, exact=True), speech, chunk).logits
-    assert actual.shape == expected.shape
-    assert distance(actual, expected) < 6e-3
-    if chunk:  # with full attention one step reaches every frame, in a stream only later ones
+    engine = Engine(model_of(narrow), bits, exact=True)
+    starts = []
+    for skipped in range(0, 8_000, 1_000):
+        clip = speech[skipped:]
+        expected = of_torch(narrow, bits, clip, chunk)
+        actual = transcribe(engine, clip, chunk).logits
+        assert actual.shape == expected.shape
+        assert distance(actual, expected) < 6e-3
         frames = np.linalg.norm(actual - expected, axis=1) / np.linalg.norm(expected, axis=1)
-        assert np.quantile(frames, 0.25) < 1e-5
+        starts.append(np.quantile(frames, 0.25))
+    # Torch rounds differently on every processor, and a value that falls on another step of int8 is seen: with full
+    # attention in every frame, in a stream in that chunk and the later ones. Where none does, there is nothing to see.
+    if chunk:
+        assert min(starts) < 1e-5
 
 
 @pytest.mark.parametrize(("bits", "chunk"), [(1, 0), (1, 8), (2, 16), (4, 0)])
