@@ -66,11 +66,6 @@ class Recognizer:
         packed = read_packed(model_path(path))
         return Recognizer(packed, isa, chosen_language_model(language_model, packed.vocabulary))
 
-    def resident_bytes(self, bits: int) -> int:
-        """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
-        tensors = select_precisions(self._packed.tensors, self._packed.config, (self.require(bits),))
-        return Model(self._packed.config.to_dict(), tensors, [bits], self.model.isa).resident_bytes
-
     @property
     def vocabulary(self) -> tuple[str, ...]:
         return self.description.vocabulary
@@ -142,3 +137,9 @@ def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk, search: Search) 
     stream.feed(samples)
     stream.finish()
     return stream
+
+
+def resident_bytes(packed: PackedModel, bits: int, isa: str | None = None) -> int:
+    """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
+    tensors = select_precisions(packed.tensors, packed.config, (bits,))
+    return Model(packed.config.to_dict(), tensors, [bits], isa).resident_bytes

@@ -10,12 +10,12 @@ from importlib.metadata import version
 
 import structlog
 
-from onebit_kernels import Model, isa_names
+from onebit_kernels import isa_names
 from onebit_model.assets import model_path
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_model.language_model import chosen_language_model
-from onebit_model.packed import PackedModel, read_packed, select_precisions
-from onebit_model.recognizer import Recognizer
+from onebit_model.packed import PackedModel, read_packed
+from onebit_model.recognizer import Recognizer, resident_bytes
 from onebit_model.search import Search, chosen_search
 from onebit_service.errors import InvalidParameterError, LoadingError
 from onebit_service.metrics import Metrics
@@ -101,9 +101,3 @@ class Service:
             self.metrics.model_bytes.labels(str(bits)).set(recognizer.file_bytes_by_bits[bits])
         model = self.packed.description.checkpoint_sha256[:12]
         self.metrics.build_info.info({"version": version("onebit"), "isa": recognizer.model.isa, "model": model})
-
-
-def resident_bytes(packed: PackedModel, bits: int, isa: str | None) -> int:
-    """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
-    tensors = select_precisions(packed.tensors, packed.config, (bits,))
-    return Model(packed.config.to_dict(), tensors, [bits], isa).resident_bytes
