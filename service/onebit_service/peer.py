@@ -7,6 +7,7 @@ everything that waits in the kernel had been computed. So the state of the TCP c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from typing import Any
@@ -19,8 +20,22 @@ LOOK_SECONDS = 0.2
 ESTABLISHED = 1
 
 
+class Connection:
+    """The TCP connection of a request. `lost` is set when the server has closed it: from then on the descriptor may be
+    that of another connection."""
+
+    def __init__(self, connected: Any) -> None:
+        self.lost = asyncio.Event()
+        self._socket = connected
+
+    @property
+    def is_open(self) -> bool:
+        """As far as the system tells."""
+        return not self.lost.is_set() and _tcp_state(self._socket) in (None, ESTABLISHED)
+
+
 class PeerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with the socket of the connection in the state of its requests.
+    """uvicorn's HTTP protocol, with the connection in the state of its requests.
 
     uvicorn waits for ever for the head of a request: connections that never send one would use up all descriptors.
     """
@@ -32,11 +47,12 @@ class PeerProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._connection = Connection(transport.get_extra_info("socket"))
         self._expect_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"]["peer_socket"] = self.transport.get_extra_info("socket")
+        self.scope["state"]["connection"] = self._connection
         self._expect_head()
 
     def on_headers_complete(self) -> None:
@@ -44,6 +60,7 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.lost.set()
         self._head_came()
         super().connection_lost(exc)
 
@@ -67,7 +84,7 @@ class PeerProtocol(HttpToolsProtocol):
 class Peer:
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._socket: Any = getattr(request.state, "peer_socket", None)
+        self._connection: Connection | None = getattr(request.state, "connection", None)
         self._body_ended = asyncio.Event()
 
     def body_ended(self) -> None:
@@ -76,13 +93,14 @@ class Peer:
 
     async def left(self) -> None:
         """Returns when the client has closed the connection."""
-        while self._socket is not None and (state := _tcp_state(self._socket)) is not None:
-            if state != ESTABLISHED:
-                return
-            await asyncio.sleep(LOOK_SECONDS)
-        await self._body_ended.wait()
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
+        if self._connection is None:  # another server than ours
+            await self._body_ended.wait()
+            while (await self._request.receive())["type"] != "http.disconnect":
+                pass
+            return
+        while self._connection.is_open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._connection.lost.wait(), LOOK_SECONDS)
 
 
 def _tcp_state(connection: Any) -> int | None:

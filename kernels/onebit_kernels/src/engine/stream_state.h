@@ -56,10 +56,10 @@ public:
 private:
     // Places in the one memory of the stream, which the system gets back as a whole.
     struct Block {
-        int capacity;             // frames of a chunk at this block's frame rate
-        std::size_t keys_values;  // (left_chunks, keys | values), head_stride = capacity * head_dim
-        std::size_t scales;       // (left_chunks, 2, heads) float, if the cache has scales
-        std::size_t convolution;
+        int capacity = 0;             // frames of a chunk at this block's frame rate
+        std::size_t keys_values = 0;  // (left_chunks, keys | values), head_stride = capacity * head_dim
+        std::size_t scales = 0;       // (left_chunks, 2, heads) float, if the cache has scales
+        std::size_t convolution = 0;
     };
 
     KeyBlock place(const Block& block, int chunk);
