@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from onebit_model.mixed_precision import mixed_precision
 from onebit_model.network import SEGMENT, Conformer
 from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.pretrained import wake_silent_layers
+from onebit_model.processes import join
 from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
 from onebit_model.scale_fitting import fit_scales
@@ -50,7 +53,9 @@ class Trainer:
         self.output = output
         self.caches = caches
         output.mkdir(parents=True, exist_ok=True)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processes = join()
+        self.device = self.processes.device
+        self.share = self.processes.share(recipe.optimizer.accumulate)
         self.train_set = self._read(recipe.data.train)
         self.dev_set = self._read(recipe.data.dev)
         self._build()
@@ -82,6 +87,7 @@ class Trainer:
         if recipe.quantize is not None:
             self._quantise(recipe.quantize, started)
         self.network.to(self.device)
+        self.processes.same_weights(self.network)
         groups = list(parameter_groups(self.network, recipe.optimizer, recipe.trainable))
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self.step = 0
@@ -113,7 +119,12 @@ class Trainer:
         digest = network_digest(network, after_block)
         listed = utterances_digest(self.train_set)
         key = CacheKey(digest, after_block, chunk, seed, repr(augment), listed)
-        return build_cache(self.caches, network, self.train_set, self.augmenter(augment), key)
+        if not self.processes.first:  # the first process computes, the others find its result
+            self.processes.wait()
+        cache = build_cache(self.caches, network, self.train_set, self.augmenter(augment), key)
+        if self.processes.first:
+            self.processes.wait()
+        return cache
 
     def _quantise(self, config: QuantizeConfig, started: Checkpoint | None) -> None:
         teacher = self._teacher(config) if config.teacher else None
@@ -160,17 +171,20 @@ class Trainer:
             yield [i for i in batch if output_frames(self.train_set[i].duration_seconds) > len(self.targets[i])]
 
     def train_step(self, batches: Iterator[list[int]]) -> dict[str, float]:
-        """One optimiser step; every random draw depends on the seed and the step alone."""
+        """One optimiser step; every random draw depends on the seed, the step and the batch alone."""
         optimizer = self.recipe.optimizer
         values: dict[str, float] = {}
         self.network.train()
-        for part in range(optimizer.accumulate):
+        parts = list(islice(batches, optimizer.accumulate))
+        for part in self.share:
             rng = np.random.default_rng([self.recipe.seed, self.step, part])
-            batch = self._batch(next(batches), rng)
+            batch = self._batch(parts[part], rng)
             with mixed_precision(self.device):
                 for term in self.objective(self.network, batch, self.step / optimizer.steps, rng):
                     (term.loss / optimizer.accumulate).backward()  # type: ignore[no-untyped-call]
                     values |= term.values
+        self.processes.sum_gradients(self.network.parameters())
+        values = self.processes.mean_values(values)
         values["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.clip_norm))
         factor = rate_factor(self.step, optimizer)
         apply_rates(self.optimizer, factor)
@@ -184,7 +198,8 @@ class Trainer:
         return Batch(indices, self.source(indices, rng).to(self.device), targets)
 
     def save(self) -> None:
-        save_checkpoint(self.output / STATE_NAME, self.checkpoint())
+        if self.processes.first:
+            save_checkpoint(self.output / STATE_NAME, self.checkpoint())
 
     def run(self, stop_at: int | None = None) -> None:
         """Train to the recipe's last step (or `stop_at`), then write weights.pt."""
@@ -192,30 +207,38 @@ class Trainer:
         last = min(recipe.optimizer.steps, stop_at or recipe.stop_at or recipe.optimizer.steps)
         saved = time.monotonic()
         batches = self.batches()
-        with TrainingLog(self.output, self.step) as log, _progress() as progress:
+        first = self.processes.first
+        with TrainingLog(self.output, self.step) if first else nullcontext() as log, _progress(shown=first) as progress:
             task = progress.add_task(recipe.name, total=recipe.optimizer.steps, completed=self.step, loss="")
             while self.step < last:
                 values = self.train_step(batches)
-                log.write(self.step, values)
-                progress.update(task, completed=self.step, loss=_summary(values))
                 if recipe.evaluate_every and self.step % recipe.evaluate_every == 0:
-                    log.write(self.step, self.evaluate())
+                    values |= self.evaluate()
+                if log is not None:
+                    log.write(self.step, values)
+                progress.update(task, completed=self.step, loss=_summary(values))
                 if time.monotonic() - saved > 60 * recipe.checkpoint_minutes:
                     self.save()
                     saved = time.monotonic()
             self.save()
-        save_weights(self.output / WEIGHTS_NAME, self.checkpoint())
+        if first:
+            save_weights(self.output / WEIGHTS_NAME, self.checkpoint())
+        self.processes.wait()
 
     def evaluate(self) -> dict[str, float]:
         """Word error rate on the dev set, full context, for every precision of the recipe."""
-        return dev_error_rates(self.network, self.precision, self.tokenizer, self.dev_set)
+        rates: dict[str, float] = {}
+        if self.processes.first:
+            rates = dev_error_rates(self.network, self.precision, self.tokenizer, self.dev_set)
+        self.processes.wait()
+        return rates
 
 
 def _summary(values: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate_factor")
 
 
-def _progress() -> Progress:
+def _progress(shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -223,6 +246,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
         refresh_per_second=1,
+        disable=not shown,
     )
 
 

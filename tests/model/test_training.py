@@ -144,6 +144,44 @@ def test_a_killed_training_continues(corpus: Path, tmp_path: Path) -> None:
     assert losses(output) == losses(tmp_path / "whole")
 
 
+def torchrun(processes: int, recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["--no-python", str(Path(sys.executable).with_name("onebit")), "train", str(recipe)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command += ["--output", str(output)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, env=environment)
+
+
+COTRAINED_IN_PARTS = """
+evaluate_every = 3
+---
+[quantize]
+teacher = "stage:control"
+activations_from = 0.0
+"""
+
+
+def test_two_processes_take_the_steps_of_one(corpus: Path, tmp_path: Path) -> None:
+    train(write_recipe(corpus, "control", 2), tmp_path / "control")
+    recipe = write_recipe(corpus, "parts", 6, COTRAINED_IN_PARTS)
+    recipe.write_text(recipe.read_text().replace("batch_seconds = 6.0", "batch_seconds = 3.0\naccumulate = 4"))
+    alone = train(recipe, tmp_path / "alone")
+    run = torchrun(2, recipe, tmp_path / "together")
+    assert run.returncode == 0, run.stderr
+    together = load_checkpoint(tmp_path / "together" / "state.pt").network
+    for name, value in alone.network.state_dict().items():
+        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    logged = {name for _, name, *_ in read_log(tmp_path / "together")}
+    assert {"gradient", "wer_4bit", "wer_1bit"} <= logged
+
+
+def test_batches_that_the_processes_cannot_share(corpus: Path, tmp_path: Path) -> None:
+    run = torchrun(2, write_recipe(corpus, "uneven", 2), tmp_path / "uneven")
+    assert run.returncode != 0
+    assert "optimizer.accumulate is 1" in run.stderr
+    assert "Traceback" not in run.stderr.partition("optimizer.accumulate")[0]
+
+
 def test_cached_stage_then_cotraining(corpus: Path, tmp_path: Path) -> None:
     cached = write_recipe(corpus, "cached", 8, CACHED)
     first = train(cached, tmp_path / "cached", tmp_path / "caches")
