@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebit_model.config import ModelConfig
+from onebit_model.config import PRECISIONS, ModelConfig
 
 STATE_NAME = "state.pt"  # with the optimiser: to go on from
 WEIGHTS_NAME = "weights.pt"  # float16, of a finished stage
@@ -90,6 +90,22 @@ def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         for name, value in last.network.items()
     }
     return replace(last, network=network, optimizer={})
+
+
+def follow(student: Checkpoint, before: Checkpoint, after: Checkpoint) -> Checkpoint:
+    """What a teacher has learned from `before` to `after`, added to the student's weights (Ilharco et al., 2023).
+
+    A norm that the student has once for each precision takes its change each time. Scales stay.
+    Raises ValueError for networks of different sizes.
+    """
+    if not student.config == before.config == after.config:
+        raise ValueError("student and teachers must be networks of one size")
+    network = dict(student.network)
+    for name, value in after.network.items():
+        change = value - before.network[name]
+        for own in {name, *(f"{name}{bits}" for bits in PRECISIONS)} & network.keys():
+            network[own] = network[own] + change
+    return replace(student, network=network, optimizer={})
 
 
 def to_eight_bits(network: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -129,35 +130,67 @@ def read_librispeech(path: Path) -> Iterator[Utterance]:
 
 
 def read_switchboard(path: Path) -> Iterator[Utterance]:
-    """Switchboard: two-channel sph files and stm references (`file channel speaker start end <label> text`)."""
+    """Switchboard: two-channel sph files beside stm references or the Mississippi State transcripts.
+
+    stm has `file channel speaker start end <label> text`, as Hub5 does; the transcripts, `sw2001A-ms98-a-trans.text`,
+    `sw2001A-ms98-a-0002 start end text`, where LDC97S62 calls the recording sw02001.sph.
+    """
     recordings = {file.stem.lower(): file for file in sorted(path.rglob("*.sph"))}
-    for reference in sorted(path.rglob("*.stm")):
-        for line in reference.read_text().splitlines():
-            if line.startswith(";;") or not line.strip():
-                continue
-            yield from _switchboard_segment(line, recordings, path.name)
+    for file in sorted([*path.rglob("*.stm"), *path.rglob("*-trans.text")]):
+        segment = _stm_segment if file.suffix == ".stm" else _ms_state_segment
+        for line in file.read_text().splitlines():
+            if line.strip() and not line.startswith(";;"):
+                yield from segment(line, recordings, path.name)
 
 
-def _switchboard_segment(line: str, recordings: dict[str, Path], corpus: str) -> Iterator[Utterance]:
+def _stm_segment(line: str, recordings: dict[str, Path], corpus: str) -> Iterator[Utterance]:
     name, channel, speaker, start, end, *words = line.split()
     if words and words[0].startswith("<"):
         words = words[1:]
+    span = (recordings[name.lower()], channel, start, end)
+    yield from _conversation_segment(f"{name}-{channel}-{start}", speaker, words, span, corpus)
+
+
+def _ms_state_segment(line: str, recordings: dict[str, Path], corpus: str) -> Iterator[Utterance]:
+    name, start, end, *words = line.split()
+    conversation, channel = name[2:6], name[6]
+    span = (recordings[f"sw0{conversation}"], channel, start, end)
+    yield from _conversation_segment(name, name[:7], intended_words(words), span, corpus)
+
+
+def _conversation_segment(
+    name: str, speaker: str, words: list[str], span: tuple[Path, str, str, str], corpus: str
+) -> Iterator[Utterance]:
+    path, channel, start, end = span
     text = normalise_conversation(words)
     if not text:
         return
     yield Utterance(
-        id=f"{name}-{channel}-{start}",
+        id=name,
         corpus=corpus,
         speaker=speaker,
         text=text,
         duration_seconds=float(end) - float(start),
         audio=AudioSpan(
-            recordings[name.lower()],
+            path,
             start_seconds=float(start),
             end_seconds=float(end),
             channel={"a": 0, "1": 0, "b": 1, "2": 1}[channel.lower()],
         ),
     )
+
+
+def intended_words(words: list[str]) -> list[str]:
+    """Mississippi State's marks: [laughter-word] and {coinage} are words, [said/meant] is what was meant,
+    about_1 is a variant of about, and of tha[t]- only tha was spoken."""
+    return [re.sub(r"_\d+$", "", _unmarked(word).strip("{}")) for word in words]
+
+
+def _unmarked(word: str) -> str:
+    if marked := re.fullmatch(r"\[laughter-(.+)\]", word) or re.fullmatch(r"\[[^\]]+/([^\]]+)\]", word):
+        return marked[1]
+    is_noise = re.fullmatch(r"\[.*\]", word)
+    return word if is_noise else re.sub(r"\[[^\]]*\]", "", word)
 
 
 def normalise_conversation(words: list[str]) -> str:

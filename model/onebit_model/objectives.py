@@ -47,14 +47,31 @@ class Objective(Protocol):
 
 
 class CtcObjective:
-    """Plain CTC."""
+    """CTC at the output and, with a weight, at the middle block through the same head (Lee and Watanabe, 2021)."""
+
+    def __init__(self, intermediate_weight: float = 0.0) -> None:
+        self.intermediate_weight = intermediate_weight
 
     def __call__(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
-        encoded = batch.inputs.encode(network)
-        loss = ctc_loss(network.log_probabilities(encoded), batch.inputs.frames, batch.targets)
-        yield LossPart(loss, {"ctc": loss.item()})
+        outputs, frames = run(network, batch.inputs), batch.inputs.frames
+        loss = ctc_loss(outputs.posteriors, frames, batch.targets)
+        values = {"ctc": loss.item()}
+        if self.intermediate_weight:
+            posteriors = network.log_probabilities(network.final_norm(_middle(network, outputs)))
+            intermediate = ctc_loss(posteriors, frames, batch.targets)
+            values["ctc_middle"] = intermediate.item()
+            loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * intermediate
+        yield LossPart(loss, values)
+
+
+def _middle(network: Conformer, outputs: Encoding) -> Tensor:
+    """The middle block's output, at the output's frame rate."""
+    above = network.config.blocks - network.config.blocks // 2
+    if network.config.blocks - above < network.config.average_after or above >= len(outputs.blocks):
+        raise RecipeError("intermediate_ctc needs the middle block above average_after and not below the cache")
+    return outputs.blocks[-1 - above]
 
 
 class CotrainingObjective:

@@ -33,6 +33,7 @@ class DataConfig:
     dev: tuple[CorpusSource, ...] = ()
     noise: str = ""
     sentences: str = ""  # for the tokenizer, together with the training texts
+    loader_threads: int = 0  # that prepare batches ahead, in each process; 0 = none: right where the CPU trains
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class QuantizeConfig:
     )
     precisions: tuple[int, ...] = (1, 2, 4)
     teacher: str = ""  # checkpoint of the full-precision model
+    teacher_before: str = ""  # the one that `start` learned from: what the teacher has learned since is added to it
     teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input
 
 
@@ -121,7 +123,7 @@ class Recipe:
     masking: FeatureMasking = field(default_factory=FeatureMasking)
     cache: CacheConfig | None = None
     quantize: QuantizeConfig | None = None
-    intermediate_ctc: float = 0.0
+    intermediate_ctc: float = 0.0  # share of the loss that the middle block's CTC has; 0 = none
     checkpoint_minutes: float = 3.0
     evaluate_every: int = 0
     stop_at: int = 0  # leave the schedule at this step; 0 = follow it to its end

@@ -3,18 +3,27 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
 from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.batching import batches_from
-from onebit_model.checkpoint import STATE_NAME, WEIGHTS_NAME, Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from onebit_model.checkpoint import (
+    STATE_NAME,
+    WEIGHTS_NAME,
+    Checkpoint,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from onebit_model.corpora import Utterance, read_corpus, select
 from onebit_model.dev_scoring import dev_error_rates
 from onebit_model.feature_cache import (
@@ -32,6 +41,7 @@ from onebit_model.objectives import Batch, CotrainingObjective, CtcObjective, Ob
 from onebit_model.pretrained import wake_silent_layers
 from onebit_model.processes import join
 from onebit_model.quantizers import Precision, quantise
+from onebit_model.read_ahead import read_ahead
 from onebit_model.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
 from onebit_model.scale_fitting import fit_scales
 from onebit_model.schedule import apply_rates, parameter_groups, rate_factor
@@ -41,6 +51,13 @@ from onebit_model.tokenizer import Tokenizer, read_sentences, train_tokenizer
 from onebit_model.training_log import TrainingLog
 
 STAGE_PREFIX = "stage:"
+
+
+class Work(NamedTuple):
+    """A batch, and what its step goes on drawing from."""
+
+    batch: Batch
+    rng: np.random.Generator
 
 
 class Trainer:
@@ -83,7 +100,7 @@ class Trainer:
         self.augmenter: Callable[[AugmentConfig], WaveformAugmenter] = lambda c: WaveformAugmenter(c, noises)
         self.source = self._source(recipe.cache)
         self.precision: Precision | None = None
-        self.objective: Objective = CtcObjective()
+        self.objective: Objective = CtcObjective(recipe.intermediate_ctc)
         if recipe.quantize is not None:
             self._quantise(recipe.quantize, started)
         self.network.to(self.device)
@@ -129,6 +146,9 @@ class Trainer:
     def _quantise(self, config: QuantizeConfig, started: Checkpoint | None) -> None:
         teacher = self._teacher(config) if config.teacher else None
         if started is not None and started.quantize is not None:
+            if config.teacher_before:
+                before, after = (load_checkpoint(self._path(n)) for n in (config.teacher_before, config.teacher))
+                started = follow(started, before, after)
             self.network, precision = network_from_checkpoint(started)
             assert precision is not None
             self.precision = precision
@@ -170,17 +190,30 @@ class Trainer:
         for _, batch in batches_from(durations, optimizer.batch_seconds, self.recipe.seed, first):
             yield [i for i in batch if output_frames(self.train_set[i].duration_seconds) > len(self.targets[i])]
 
-    def train_step(self, batches: Iterator[list[int]]) -> dict[str, float]:
-        """One optimiser step; every random draw depends on the seed, the step and the batch alone."""
+    def work(self) -> Iterator[Work]:
+        """This process's share of the batches; every random draw depends on the seed, the step and the batch alone."""
+        parts = self.recipe.optimizer.accumulate
+        shares = (
+            (indices, [self.recipe.seed, *divmod(number, parts)])
+            for number, indices in enumerate(self.batches(), self.step * parts)
+            if number % parts in self.share
+        )
+        return read_ahead(self._prepare, shares, self.recipe.data.loader_threads)
+
+    def _prepare(self, share: tuple[list[int], list[int]]) -> Work:
+        indices, seed = share
+        rng = np.random.default_rng(seed)
+        return Work(Batch(indices, self.source(indices, rng), [self.targets[i] for i in indices]), rng)
+
+    def train_step(self, work: Iterator[Work]) -> dict[str, float]:
+        """One optimiser step."""
         optimizer = self.recipe.optimizer
         values: dict[str, float] = {}
         self.network.train()
-        parts = list(islice(batches, optimizer.accumulate))
-        for part in self.share:
-            rng = np.random.default_rng([self.recipe.seed, self.step, part])
-            batch = self._batch(parts[part], rng)
+        for batch, rng in islice(work, len(self.share)):
+            on_device = replace(batch, inputs=batch.inputs.to(self.device))
             with mixed_precision(self.device):
-                for term in self.objective(self.network, batch, self.step / optimizer.steps, rng):
+                for term in self.objective(self.network, on_device, self.step / optimizer.steps, rng):
                     (term.loss / optimizer.accumulate).backward()  # type: ignore[no-untyped-call]
                     values |= term.values
         self.processes.sum_gradients(self.network.parameters())
@@ -193,10 +226,6 @@ class Trainer:
         self.step += 1
         return values | {"rate_factor": factor}
 
-    def _batch(self, indices: list[int], rng: np.random.Generator) -> Batch:
-        targets: list[Tensor] = [self.targets[i] for i in indices]
-        return Batch(indices, self.source(indices, rng).to(self.device), targets)
-
     def save(self) -> None:
         if self.processes.first:
             save_checkpoint(self.output / STATE_NAME, self.checkpoint())
@@ -206,12 +235,12 @@ class Trainer:
         recipe = self.recipe
         last = min(recipe.optimizer.steps, stop_at or recipe.stop_at or recipe.optimizer.steps)
         saved = time.monotonic()
-        batches = self.batches()
+        work = self.work()
         first = self.processes.first
         with TrainingLog(self.output, self.step) if first else nullcontext() as log, _progress(shown=first) as progress:
             task = progress.add_task(recipe.name, total=recipe.optimizer.steps, completed=self.step, loss="")
             while self.step < last:
-                values = self.train_step(batches)
+                values = self.train_step(work)
                 if recipe.evaluate_every and self.step % recipe.evaluate_every == 0:
                     values |= self.evaluate()
                 if log is not None:

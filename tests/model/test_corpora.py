@@ -68,6 +68,21 @@ def test_switchboard_layout(tmp_path: Path) -> None:
     assert np.argmax(spectrum) == 400  # the second channel's tone
 
 
+def test_switchboard_in_mississippi_state_transcripts(tmp_path: Path) -> None:
+    (tmp_path / "swb1_d1").mkdir()
+    soundfile.write(tmp_path / "swb1_d1/sw02001.sph", tone(4.0, 8000, 2), 8000, format="NIST", subtype="ULAW")
+    folder = tmp_path / "swb_ms98_transcriptions" / "20" / "2001"
+    folder.mkdir(parents=True)
+    (folder / "sw2001B-ms98-a-trans.text").write_text(
+        "sw2001B-ms98-a-0001 0.000000 0.977625 [silence]\n"
+        "sw2001B-ms98-a-0002 1.000000 2.500000 hi [laughter-um-hum] i[t]- it's [bout/about_1] {alrighty} <b_aside>\n"
+    )
+    (clip,) = read_corpus(tmp_path, "switchboard")
+    assert (clip.id, clip.speaker) == ("sw2001B-ms98-a-0002", "sw2001B")
+    assert clip.text == "hi um hum i it's about alrighty"
+    assert len(clip.audio.read()) == 24_000
+
+
 def test_conversation_keeps_only_spoken_words() -> None:
     assert normalise_conversation(["[noise]", "uh-huh", "<b>", "okay.", "{laugh}"]) == "uh huh okay"
 

@@ -18,7 +18,7 @@ import torch
 from onebit_model.checkpoint import load_checkpoint
 from onebit_model.errors import RecipeError
 from onebit_model.recipe import load_recipe
-from onebit_model.trainer import train
+from onebit_model.trainer import Trainer, train
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
 
@@ -159,6 +159,44 @@ evaluate_every = 3
 teacher = "stage:control"
 activations_from = 0.0
 """
+
+
+def test_the_middle_block_learns_with_the_same_head(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "middle", 20, "intermediate_ctc = 0.5\n---\n")
+    train(recipe, tmp_path / "middle")
+    middle = [float(row[2]) for row in read_log(tmp_path / "middle") if row[1] == "ctc_middle"]
+    assert middle[-1] < 0.7 * middle[0]
+    recipe.write_text(recipe.read_text().replace("average_after = 1", "average_after = 2"))
+    with pytest.raises(RecipeError, match="intermediate_ctc"):
+        train(recipe, tmp_path / "too-low")
+
+
+def test_loader_threads_change_no_batch(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "threads", 6)
+    train(recipe, tmp_path / "none")
+    recipe.write_text(recipe.read_text() + "\n[data]\nloader_threads = 3\n")
+    train(recipe, tmp_path / "three")
+    assert losses(tmp_path / "three") == losses(tmp_path / "none")
+
+
+def test_a_student_catches_up_with_its_teacher(corpus: Path, tmp_path: Path) -> None:
+    train(write_recipe(corpus, "before", 2), tmp_path / "before")
+    train(write_recipe(corpus, "after", 4, 'start = "stage:before"\n---\n'), tmp_path / "after")
+    first = '[quantize]\nteacher = "stage:before"\n'
+    train(write_recipe(corpus, "student", 2, f'start = "stage:before"\n---\n{first}'), tmp_path / "student")
+    then = '[quantize]\nteacher = "stage:after"\nteacher_before = "stage:before"\n'
+    recipe = load_recipe(write_recipe(corpus, "then", 2, f'start = "stage:student"\n---\n{then}'))
+    follower = Trainer(recipe, corpus, tmp_path / "then", tmp_path / "caches").network.state_dict()
+    before, after, student = (
+        load_checkpoint(tmp_path / n / "weights.pt").network for n in ("before", "after", "student")
+    )
+    weight = "blocks.0.ff2.up.weight"
+    assert not torch.equal(after[weight], before[weight])
+    torch.testing.assert_close(follower[weight], student[weight] + after[weight] - before[weight])
+    norm = "blocks.0.ff2.norm.bias"
+    torch.testing.assert_close(follower[norm + "2"], student[norm + "2"] + after[norm] - before[norm])
+    scale = "blocks.0.ff2.up.log_scale1"
+    assert torch.equal(follower[scale], student[scale])
 
 
 def test_two_processes_take_the_steps_of_one(corpus: Path, tmp_path: Path) -> None:
