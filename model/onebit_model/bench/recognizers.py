@@ -1,0 +1,140 @@
+"""Word errors, processor time and memory beside other recognizers of speech on CPUs, on the same clips.
+
+    python -m onebit_model.bench.recognizers [--whisper FOLDER] [--stride 16] [--threads 1]
+
+Each recognizer hears every `stride`-th clip of the shipped reference sets in a process of its own, one clip after the
+other. FOLDER holds a Whisper model as faster-whisper wants it (CTranslate2); its numerals are suppressed, because the
+references spell numbers out. Packages: faster-whisper, pocketsphinx; what is not installed is left out with a note.
+docs/benchmarks.md has what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onebit_model.corpora import Utterance
+from onebit_model.features import SAMPLE_RATE
+from onebit_model.normalization import normalise
+from onebit_model.recognizer import Recognizer
+from onebit_model.reference import read_set, reference_sets
+from onebit_model.scoring import ErrorCounts, align_texts
+
+Samples = npt.NDArray[np.float32]
+Transcribe = Callable[[Samples], str]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one recognizer made of the clips, and what that took."""
+
+    texts: list[str]
+    processor_seconds: float
+    audio_seconds: float
+    peak_bytes: int
+
+    @property
+    def processor_seconds_per_second(self) -> float:
+        return self.processor_seconds / self.audio_seconds
+
+
+def onebit(bits: int) -> Transcribe:
+    recognizer = Recognizer.load()
+    return lambda samples: " ".join(segment.text for segment in recognizer.transcribe(samples, bits))
+
+
+def whisper(folder: Path, beam: int, threads: int) -> Transcribe:
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
+    pieces: dict[str, int] = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    numerals = [token for piece, token in pieces.items() if any(character.isdigit() for character in piece)]
+    options: dict[str, Any] = {"beam_size": beam, "language": "en", "suppress_tokens": [-1, *numerals]}
+
+    def transcribe(samples: Samples) -> str:
+        segments, _ = model.transcribe(samples, without_timestamps=True, **options)
+        return " ".join(segment.text for segment in segments)
+
+    return transcribe
+
+
+def pocketsphinx() -> Transcribe:
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+
+    def transcribe(samples: Samples) -> str:
+        decoder.start_utt()
+        decoder.process_raw((samples * 32767).astype(np.int16).tobytes(), full_utt=True)
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
+
+    return transcribe
+
+
+def hear(make: Callable[[], Transcribe], clips: Sequence[Utterance]) -> Heard:
+    """In this process; the model's loading and the first clip, heard once before, do not count."""
+    transcribe = make()
+    audio = [clip.audio.read() for clip in clips]
+    transcribe(audio[0])
+    begin = time.process_time()
+    texts = [normalise(transcribe(samples)) for samples in audio]
+    used = time.process_time() - begin
+    return Heard(texts, used, sum(map(len, audio)) / SAMPLE_RATE, peak_resident_bytes())
+
+
+def peak_resident_bytes() -> int:
+    """Of this program alone (Linux): getrusage would count what the process was before it became Python."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def recognizers(whisper_folder: Path | None, threads: int) -> Iterator[tuple[str, Callable[[], Transcribe]]]:
+    """Those that can run here, with what makes them inside their process."""
+    for bits in (1, 2, 4):
+        yield f"onebit, {bits} bit", partial(onebit, bits)
+    if whisper_folder is None or find_spec("faster_whisper") is None:
+        print("faster-whisper left out: needs the package and --whisper FOLDER")
+    else:
+        for beam in (1, 5):
+            name = f"faster-whisper, {whisper_folder.name}, int8, beam {beam}"
+            yield name, partial(whisper, whisper_folder, beam, threads)
+    if find_spec("pocketsphinx") is None:
+        print("pocketsphinx left out: not installed")
+    else:
+        yield "pocketsphinx", pocketsphinx
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--whisper", type=Path, metavar="FOLDER")
+    parser.add_argument("--stride", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1, help="of faster-whisper; the others use one")
+    arguments = parser.parse_args()
+    clips = [clip for name in reference_sets() for clip in read_set(name)[:: arguments.stride]]
+    print("| recognizer | word errors % | processor seconds per second of audio | peak resident MB |")
+    print("|---|---|---|---|")
+    for name, make in recognizers(arguments.whisper, arguments.threads):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            heard = process.submit(hear, make, clips).result()
+        counts = [align_texts(clip.text, text).counts for clip, text in zip(clips, heard.texts, strict=True)]
+        errors = sum(counts, ErrorCounts())
+        cost = heard.processor_seconds_per_second
+        print(f"| {name} | {100 * errors.rate:.1f} | {cost:.4f} | {heard.peak_bytes / 1e6:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
