@@ -11,13 +11,14 @@ from onebit_model.config import ModelConfig
 from onebit_model.network import Conformer
 from onebit_model.pretrained import load_whisper_encoder
 from onebit_model.quantizers import Precision, quantise
-from onebit_model.recipe import QuantizeConfig
+from onebit_model.recipe import EVERYTHING, QuantizeConfig
 
 
 def quantizer_options(config: QuantizeConfig, scheme: str | None = None) -> dict[str, Any]:
     """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
     chosen = scheme or ("nested" if config.nested else "independent")
-    return {"per_row": config.per_row, "scheme": chosen, "private_norms": config.private_norms}
+    options = {"per_row": config.per_row, "scheme": chosen, "private_norms": config.private_norms}
+    return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
 
 
 def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[Conformer, Precision | None]:

@@ -4,6 +4,7 @@ DESIGN section 2: one 4-bit code c4 holds the 2-bit code c4 >> 2 and the 1-bit c
 gradient formulas are stated there; the independent and ternary variants exist for ablations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -272,15 +273,20 @@ class Int8Depthwise(Depthwise):
         return self.convolve(x, self.int8.weight(self.weight))
 
 
-def quantise(network: Conformer, *, per_row: bool, scheme: str, private_norms: bool) -> Precision:
+def quantise(
+    network: Conformer, *, per_row: bool, scheme: str, private_norms: bool, parts: Sequence[str] = ("",)
+) -> Precision:
     """Swap the layers of a plain network for quantised ones, in place; returns their shared switch.
 
-    `scheme` is nested, independent or ternary. Norms become private per precision when asked.
+    `scheme` is nested, independent or ternary. Norms become private per precision when asked. `parts` are prefixes of
+    the names of what is quantised.
     """
     precision = Precision()
-    for parent in list(network.modules()):
+    for path, parent in list(network.named_modules()):
         for name, child in list(parent.named_children()):
             replacement: nn.Module | None = None
+            if not f"{path}.{name}".lstrip(".").startswith(tuple(parts)):
+                continue
             if isinstance(child, Linear):
                 replacement = QuantLinear(child, precision, per_row, scheme)
             elif isinstance(child, nn.Linear):

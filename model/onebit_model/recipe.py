@@ -14,6 +14,8 @@ from onebit_model.errors import RecipeError
 
 T = TypeVar("T")
 
+EVERYTHING = ("",)  # the prefix of every name
+
 
 @dataclass(frozen=True)
 class CorpusSource:
@@ -85,7 +87,8 @@ class QuantizeConfig:
     nested: bool = True
     per_row: bool = True
     private_norms: bool = True
-    learnable_scales: bool = True
+    learnable_scales: bool = True  # else they stay as fitted to the starting weights
+    parts: tuple[str, ...] = EVERYTHING  # prefixes of the names of what is quantised (ablations)
     one_bit_share: float = 0.5
     stochastic_share: float = 0.1
     ramp: float = 0.25  # share of the steps over which W is blended into its quantised value
@@ -117,7 +120,7 @@ class Recipe:
     seed: int = 1
     model: ModelConfig = field(default_factory=ModelConfig)
     start: str = ""  # "" = random, a .safetensors encoder of Whisper, a training checkpoint, or stage:NAME
-    trainable: tuple[str, ...] = ("",)  # prefixes of parameter names
+    trainable: tuple[str, ...] = EVERYTHING  # prefixes of parameter names
     chunks: tuple[int, ...] = (8, 16, 0)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     masking: FeatureMasking = field(default_factory=FeatureMasking)

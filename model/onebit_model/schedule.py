@@ -9,15 +9,15 @@ from onebit_model.recipe import OptimizerConfig
 
 
 def parameter_groups(
-    network: nn.Module, config: OptimizerConfig, trainable: tuple[str, ...]
+    network: nn.Module, config: OptimizerConfig, trainable: tuple[str, ...], learnable_scales: bool = True
 ) -> Iterator[dict[str, object]]:
     """Groups for AdamW; parameters outside `trainable` prefixes are frozen. Vectors and scales do not decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith(trainable))
+        is_scale = "log_scale" in name
+        parameter.requires_grad_(name.startswith(trainable) and (learnable_scales or not is_scale))
         if not parameter.requires_grad:
             continue
-        is_scale = "log_scale" in name
         if is_scale:
             rate = config.scale_learning_rate
         elif any(part in name for part in config.new):

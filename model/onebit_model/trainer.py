@@ -105,7 +105,8 @@ class Trainer:
             self._quantise(recipe.quantize, started)
         self.network.to(self.device)
         self.processes.same_weights(self.network)
-        groups = list(parameter_groups(self.network, recipe.optimizer, recipe.trainable))
+        learnable = recipe.quantize is None or recipe.quantize.learnable_scales
+        groups = list(parameter_groups(self.network, recipe.optimizer, recipe.trainable, learnable))
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self.step = 0
         if (self.output / STATE_NAME).exists():

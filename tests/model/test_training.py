@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 
+from onebit_model.bench import ablation
 from onebit_model.checkpoint import load_checkpoint
 from onebit_model.errors import RecipeError
 from onebit_model.recipe import load_recipe
@@ -142,6 +143,35 @@ def test_a_killed_training_continues(corpus: Path, tmp_path: Path) -> None:
     assert 0 < load_checkpoint(output / "state.pt").step < 60
     train(recipe, output)
     assert losses(output) == losses(tmp_path / "whole")
+
+
+UPPER_BLOCK = """
+trainable = ["blocks.1."]
+---
+[cache]
+after_block = 1
+[[cache.versions]]
+chunk = 0
+"""
+
+
+def test_ablation_trains_every_row_and_keeps_what_is_done(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(corpus, "ablation", 2, UPPER_BLOCK)
+    monkeypatch.setattr(sys, "argv", ["ablation", str(recipe), "--output", str(tmp_path)])
+    ablation.main()
+    table = capsys.readouterr().out.splitlines()[-7:]
+    filled = ["".join("x" if cell.strip() else "." for cell in line.split("|")[3:-1]) for line in table]
+    assert filled == ["x...", "...x", "...x", ".xxx", ".xxx", ".xxx", ".xxx"]
+    naive, scaled = (load_checkpoint(tmp_path / f"{row}-seed1" / "state.pt").network for row in (1, 2))
+    below, above = "blocks.0.ff2.up.log_scale1", "blocks.1.ff2.up.log_scale1"
+    assert below not in naive  # only what is trained is quantised
+    assert not torch.equal(naive[above], scaled[above])
+    trained = (tmp_path / "6-seed1" / "log.csv").stat().st_mtime_ns
+    ablation.main()
+    assert capsys.readouterr().out.splitlines()[-7:] == table
+    assert (tmp_path / "6-seed1" / "log.csv").stat().st_mtime_ns == trained
 
 
 def torchrun(processes: int, recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
