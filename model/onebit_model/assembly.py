@@ -1,12 +1,13 @@
 """Networks from checkpoints and recipes: plain, pretrained or quantised."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from onebit_model.checkpoint import Checkpoint, load_checkpoint
+from onebit_model.checkpoint import Checkpoint, average, load_checkpoint
 from onebit_model.config import ModelConfig
 from onebit_model.network import Conformer
 from onebit_model.pretrained import load_whisper_encoder
@@ -29,16 +30,17 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[Conformer, Precisio
     return network, precision
 
 
-def starting_network(start: Path | None, config: ModelConfig, seed: int) -> tuple[Conformer, Checkpoint | None]:
-    """Random weights, a Whisper encoder (.safetensors) or the full network of a checkpoint."""
+def starting_network(starts: Sequence[Path], config: ModelConfig, seed: int) -> tuple[Conformer, Checkpoint | None]:
+    """Random weights without a start; else a Whisper encoder (.safetensors), a checkpoint or the mean of several."""
     torch.manual_seed(seed)
-    if start is None:
+    if not starts:
         return Conformer(config), None
+    start = starts[-1]
     if start.suffix == ".safetensors":
         network = Conformer(config)
         load_whisper_encoder(network, start)
         return network, None
-    checkpoint = load_checkpoint(start)
+    checkpoint = average([load_checkpoint(path) for path in starts])
     if asdict(checkpoint.config) != asdict(config):
         raise ValueError(f"{start} holds another model size than the recipe: {checkpoint.config}")
     network, _ = network_from_checkpoint(checkpoint)

@@ -120,6 +120,7 @@ class Recipe:
     seed: int = 1
     model: ModelConfig = field(default_factory=ModelConfig)
     start: str = ""  # "" = random, a .safetensors encoder of Whisper, a training checkpoint, or stage:NAME
+    start_mean: tuple[str, ...] = ()  # checkpoints of one network: start from the mean of their weights
     trainable: tuple[str, ...] = EVERYTHING  # prefixes of parameter names
     chunks: tuple[int, ...] = (8, 16, 0)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -26,6 +26,7 @@ from onebit_model.checkpoint import (
 )
 from onebit_model.corpora import Utterance, read_corpus, select
 from onebit_model.dev_scoring import dev_error_rates
+from onebit_model.errors import RecipeError
 from onebit_model.feature_cache import (
     ENCODER,
     CacheKey,
@@ -92,8 +93,10 @@ class Trainer:
 
     def _build(self) -> None:
         recipe = self.recipe
-        start = self._path(recipe.start) if recipe.start else None
-        self.network, started = starting_network(start, recipe.model, recipe.seed)
+        if recipe.start and recipe.start_mean:
+            raise RecipeError("start and start_mean exclude each other: remove one")
+        starts = [self._path(name) for name in (recipe.start, *recipe.start_mean) if name]
+        self.network, started = starting_network(starts, recipe.model, recipe.seed)
         self.tokenizer = self._tokenizer(started)
         self.targets = [torch.tensor(self.tokenizer.encode(u.text)) for u in self.train_set]
         noises = read_noises(self._path(recipe.data.noise)) if recipe.data.noise else []

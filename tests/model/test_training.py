@@ -174,6 +174,18 @@ def test_ablation_trains_every_row_and_keeps_what_is_done(
     assert (tmp_path / "6-seed1" / "log.csv").stat().st_mtime_ns == trained
 
 
+def test_a_stage_starts_from_the_mean_of_two(corpus: Path, tmp_path: Path) -> None:
+    for name, steps in (("first", 2), ("second", 4)):
+        train(write_recipe(corpus, name, steps), tmp_path / name)
+    recipe = write_recipe(corpus, "mean", 2, 'start_mean = ["stage:first", "stage:second"]\n---\n')
+    started = Trainer(load_recipe(recipe), corpus, tmp_path / "mean", tmp_path / "caches").network.state_dict()
+    first, second = (load_checkpoint(tmp_path / name / "weights.pt").network for name in ("first", "second"))
+    torch.testing.assert_close(started["head.weight"], (first["head.weight"] + second["head.weight"]) / 2)
+    recipe.write_text(f'start = "stage:first"\n{recipe.read_text()}')
+    with pytest.raises(RecipeError, match="start_mean"):
+        train(recipe, tmp_path / "both")
+
+
 def torchrun(processes: int, recipe: Path, output: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["--no-python", str(Path(sys.executable).with_name("onebit")), "train", str(recipe)]
