@@ -19,6 +19,7 @@ def quantizer_options(config: QuantizeConfig, scheme: str | None = None) -> dict
     """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
     chosen = scheme or ("nested" if config.nested else "independent")
     options = {"per_row": config.per_row, "scheme": chosen, "private_norms": config.private_norms}
+    # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
     return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
 
 

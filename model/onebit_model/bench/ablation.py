@@ -4,7 +4,7 @@
 
 The recipe says what is trained, on what and for how long; each row of the table below changes only how it is
 quantised, and keeps what the rows above it added. Word error rates are greedy, of the recipe's dev set, by the torch
-network. Rows that were finished before are not trained again. docs/model-card.md has what came out.
+network. Rows that were finished before are not trained again.
 """
 
 from __future__ import annotations
