@@ -9,6 +9,7 @@ import torch
 
 from onebit_model.checkpoint import Checkpoint, average, load_checkpoint
 from onebit_model.config import ModelConfig
+from onebit_model.errors import RecipeError
 from onebit_model.network import Conformer
 from onebit_model.pretrained import load_whisper_encoder
 from onebit_model.quantizers import Precision, quantise
@@ -43,6 +44,6 @@ def starting_network(starts: Sequence[Path], config: ModelConfig, seed: int) -> 
         return network, None
     checkpoint = average([load_checkpoint(path) for path in starts])
     if asdict(checkpoint.config) != asdict(config):
-        raise ValueError(f"{start} holds another model size than the recipe: {checkpoint.config}")
+        raise RecipeError(f"{start} holds another model size than the recipe: {checkpoint.config}")
     network, _ = network_from_checkpoint(checkpoint)
     return network, checkpoint

@@ -1,5 +1,6 @@
 """Training state on disk: written to a temporary name first, so that a kill never leaves half a file."""
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onebit_model.config import PRECISIONS, ModelConfig
+from onebit_model.errors import ModelFileError
 
 STATE_NAME = "state.pt"  # with the optimiser: to go on from
 WEIGHTS_NAME = "weights.pt"  # float16, of a finished stage
@@ -32,7 +34,8 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically."""
     temporary = path.with_suffix(".tmp")
-    torch.save({"format": FORMAT, **_fields(checkpoint)}, temporary)
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **_fields(checkpoint)}, file)
     temporary.replace(path)
 
 
@@ -42,13 +45,18 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Raises ValueError when the file is no training checkpoint. float16 weights become float32."""
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not an onebit training checkpoint")
-    stored["config"] = ModelConfig(**stored["config"])
-    stored["network"] = {name: value.float() for name, value in from_eight_bits(stored["network"]).items()}
-    return Checkpoint(**stored)
+    """Raises ModelFileError when the file is no training checkpoint. float16 weights become float32."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
+            raise ModelFileError(f"{path}: not a training checkpoint")
+        stored["config"] = ModelConfig(**stored["config"])
+        stored["network"] = {name: value.float() for name, value in from_eight_bits(stored["network"]).items()}
+        return Checkpoint(**stored)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, LookupError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ModelFileError(f"{path}: not a training checkpoint, or a damaged one") from error
 
 
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:

@@ -15,6 +15,7 @@ OnebitError
 │   └── AudioTooLargeError      more bytes or seconds than the limit
 ├── UnknownSetError         a reference set or manifest that does not exist or cannot be read
 ├── ResultFileError         a file of evaluation results that cannot be used
+├── TextFileError           a file of texts that cannot be read
 └── RecipeError             a training recipe that cannot be followed
 """
 
@@ -84,6 +85,10 @@ class UnknownSetError(OnebitError):
 
 
 class ResultFileError(OnebitError):
+    pass
+
+
+class TextFileError(OnebitError):
     pass
 
 

@@ -6,7 +6,6 @@ loads the packed file with `network_from_packed`, not the checkpoint.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit_model.assembly import network_from_checkpoint
-from onebit_model.checkpoint import Checkpoint, average, load_checkpoint, save_eight_bits, save_weights
+from onebit_model.checkpoint import average, load_checkpoint, save_eight_bits, save_weights
 from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
@@ -64,7 +63,7 @@ def export_checkpoint(
     wer: Mapping[str, object] | None = None,
 ) -> Exported:
     """`onebit export`: from a file of the trainer; a network that was never quantised gets the best scales per row."""
-    checkpoint = read_checkpoint(checkpoint_path)
+    checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
     if precision is None:
         quantise(network, per_row=True, scheme="nested", private_norms=False)
@@ -82,25 +81,16 @@ def export_checkpoint(
 
 def keep_checkpoint(checkpoint_path: str | Path, path: str | Path) -> int:
     """`onebit export ... NAME.pt`: the same weights in 8 bits, for a repository; returns the file's bytes."""
-    save_eight_bits(Path(path), read_checkpoint(checkpoint_path))
+    save_eight_bits(Path(path), load_checkpoint(Path(checkpoint_path)))
     return Path(path).stat().st_size
 
 
 def average_checkpoints(paths: Sequence[str | Path], path: str | Path) -> None:
     """`onebit average`: the mean of several checkpoints, as weights to export or to train on from."""
     try:
-        save_weights(Path(path), average([read_checkpoint(p) for p in paths]))
+        save_weights(Path(path), average([load_checkpoint(Path(p)) for p in paths]))
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from error
-
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    try:
-        return load_checkpoint(Path(path))
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ModelFileError(f"{path}: not a training checkpoint ({error})") from error
 
 
 def fp32_bytes(config: ModelConfig) -> int:

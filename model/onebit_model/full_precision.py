@@ -12,10 +12,11 @@ import torch
 
 from onebit_kernels import BeamSearch
 from onebit_model.assembly import network_from_checkpoint
+from onebit_model.checkpoint import load_checkpoint
 from onebit_model.decoding import text_of, words_from_tokens
 from onebit_model.dev_scoring import greedy_tokens
 from onebit_model.evaluation import Transcribe
-from onebit_model.export import fp32_bytes, read_checkpoint
+from onebit_model.export import fp32_bytes
 from onebit_model.feature_cache import pad_audio
 from onebit_model.frontend import LogMel
 from onebit_model.language_model import chosen_language_model
@@ -48,7 +49,7 @@ def full_precision_model(
 
     `beam` and `language_model` choose the same search as for a packed file.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
+    checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
     if precision is not None:
         precision.bits, precision.activations = None, False

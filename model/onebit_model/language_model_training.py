@@ -27,15 +27,17 @@ class LanguageModelOptions:
 def make_language_model(
     output: Path, tokenizer: Tokenizer, texts: Iterable[Path], held_out: Iterable[Path], options: LanguageModelOptions
 ) -> dict[str, int]:
-    """Writes the file and returns its numbers of sentences and of n-grams by order.
+    """Writes the file and returns its numbers of sentences, of those left out because the vocabulary cannot write them
+    (digits: spell numbers out), and of n-grams by order.
 
     `texts` are lines (gzipped where the name ends in .gz), manifests, or folders of manifests, of which human labels
     count; no sentence of the manifests in `held_out` is used.
     """
     hidden = {normalise(u.text) for path in held_out for u in read_manifests(path)}
-    sentences = [text for path in texts for text in _sentences(path) if text not in hidden]
+    given = [text for path in texts for text in _sentences(path) if text not in hidden]
+    sentences = [text for text in given if tokenizer.can_write(text)]
     if not sentences:
-        raise ModelFileError("the texts hold no sentence to learn from")
+        raise ModelFileError("the texts hold no sentence to learn from" + (": spell numbers out" if given else ""))
     encoded = [tokenizer.encode(sentence) for sentence in sentences]
     levels = estimate(encoded, options.order, len(tokenizer.pieces), options.entries)
     description = LanguageModelDescription(
@@ -45,7 +47,8 @@ def make_language_model(
         {"sentences": len(sentences), "order": options.order},
     )
     write_language_model(output, description, vars(trie(levels)))
-    return {"sentences": len(sentences)} | {f"{n}-grams": len(level.keys) for n, level in enumerate(levels, start=1)}
+    counts = {"sentences": len(sentences), "left out (spell numbers out)": len(given) - len(sentences)}
+    return counts | {f"{n}-grams": len(level.keys) for n, level in enumerate(levels, start=1)}
 
 
 def _sentences(path: Path) -> list[str]:

@@ -10,8 +10,7 @@ from onebit_model.errors import SearchOptionError
 from onebit_model.normalization import normalise
 
 WIDEST_BEAM = 32
-LANGUAGE_MODEL_BEAM = 8
-HOTWORD_BEAM = 16
+USUAL_BEAM = 16
 MOST_HOTWORDS = 100
 LONGEST_HOTWORD = 60
 
@@ -38,7 +37,7 @@ def chosen_search(
     """What a request asks for. Phrases pass the normaliser of all texts, blank ones do not count; with some of them, or
     with a language model, a beam is used where none is named. Raises SearchOptionError, which names the option."""
     given = [phrase for phrase in phrases if phrase.strip()]
-    usual = HOTWORD_BEAM if given else LANGUAGE_MODEL_BEAM if language_model else 1
+    usual = USUAL_BEAM if given or language_model else 1
     width = usual if beam is None else beam
     if not 1 <= width <= WIDEST_BEAM:
         raise SearchOptionError("beam", f"beam must be from 1 to {WIDEST_BEAM}")

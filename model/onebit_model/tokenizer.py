@@ -2,10 +2,13 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import sentencepiece
+
+from onebit_model.errors import TextFileError
 
 BLANK = 0
 
@@ -21,6 +24,10 @@ class Tokenizer:
     def pieces(self) -> list[str]:
         """The pieces of ids 1..n; a leading U+2581 starts a word."""
         return [self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size())]
+
+    def can_write(self, text: str) -> bool:
+        """Whether the pieces have every character of a text: digits, for one, are no part of the shipped vocabulary."""
+        return BLANK not in self._processor.encode(text)
 
     def encode(self, text: str) -> list[int]:
         """Token ids without blanks; a character outside a-z, apostrophe and space raises ValueError."""
@@ -53,8 +60,14 @@ def train_tokenizer(sentences: Iterable[str], vocabulary_size: int) -> Tokenizer
 
 
 def read_sentences(path: Path) -> list[str]:
-    """Lines of a text file, gzipped when its name ends in .gz."""
-    raw = path.read_bytes()
-    if path.suffix == ".gz":
-        raw = gzip.decompress(raw)
-    return raw.decode().splitlines()
+    """Lines of a text file, gzipped when its name ends in .gz; raises TextFileError."""
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        return raw.decode().splitlines()
+    except (OSError, EOFError, zlib.error) as error:
+        raise TextFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise TextFileError(f"{path}: line {line} is not UTF-8") from error

@@ -33,6 +33,11 @@ def errors_for_people() -> Iterator[None]:
     except OnebitError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
 
 
 def parse_bits(text: str) -> tuple[int, ...]:
@@ -83,7 +88,7 @@ def transcribe(
     chunk: Annotated[ChunkChoice, typer.Option(help="What the network sees at once.")] = ChunkChoice.segment,
     beam: Annotated[
         int | None,
-        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 8, with hotwords 16."),
+        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 16."),
     ] = None,
     hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from onebit_model.audio import AudioOptions, Channel, PcmFormat
 from onebit_model.config import PRECISIONS
 from onebit_model.recognizer import Chunk
-from onebit_model.search import HOTWORD_BEAM, LANGUAGE_MODEL_BEAM, WIDEST_BEAM
+from onebit_model.search import USUAL_BEAM, WIDEST_BEAM
 from onebit_service.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.peer import Peer
@@ -58,7 +58,7 @@ class TranscribeOptions(BaseModel):
         None,
         ge=1,
         le=WIDEST_BEAM,
-        description=f"Texts that are kept; 1 is greedy. Default: {LANGUAGE_MODEL_BEAM}, with hotwords {HOTWORD_BEAM}.",
+        description=f"Texts that are kept; 1 is greedy. Default: {USUAL_BEAM}.",
     )
 
 

@@ -12,10 +12,11 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from onebit_model.checkpoint import Checkpoint, save_checkpoint, save_weights
+from onebit_model.assembly import starting_network
+from onebit_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.config import ModelConfig
-from onebit_model.errors import ModelFileError
-from onebit_model.export import average_checkpoints, export_checkpoint, network_from_packed, read_checkpoint
+from onebit_model.errors import ModelFileError, RecipeError
+from onebit_model.export import average_checkpoints, export_checkpoint, network_from_packed
 from onebit_model.full_precision import full_precision_model
 from onebit_model.network import Conformer
 from onebit_model.packed import read_packed
@@ -73,7 +74,7 @@ def test_the_mean_of_checkpoints(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{name}.pt") for name in ("one", "other")]
     done = CliRunner().invoke(app, ["average", *paths, "--out", str(tmp_path / "mean.pt")])
     assert done.exit_code == 0, done.output
-    mean = read_checkpoint(tmp_path / "mean.pt")
+    mean = load_checkpoint(tmp_path / "mean.pt")
     assert (mean.step, mean.quantize) == (20, one.quantize)
     for name, value in one.network.items():
         torch.testing.assert_close(mean.network[name], value + 0.25, rtol=1e-2, atol=1e-2)
@@ -84,13 +85,39 @@ def test_the_mean_of_checkpoints(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     with pytest.raises(ModelFileError, match=r"other\.pt: cannot be read"):
-        read_checkpoint(path)
+        load_checkpoint(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFileError, match=r"other\.pt: not a training checkpoint"):
-        read_checkpoint(path)
+        load_checkpoint(path)
     torch.save({"weights": torch.zeros(2)}, path)
     with pytest.raises(ModelFileError, match=r"other\.pt: not a training checkpoint"):
-        read_checkpoint(path)
+        load_checkpoint(path)
+
+
+def test_a_start_of_another_size(checkpoint_path: Path) -> None:
+    with pytest.raises(RecipeError, match="another model size"):
+        starting_network([checkpoint_path], dataclasses.replace(SMALL, blocks=3), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["export", "none.pt", "out.pt"], "none.pt: cannot be read: No such file or directory"),
+        (["export", "state.pt", "nowhere/out.pt"], "nowhere/out.tmp: No such file or directory"),
+        (["average", "state.pt", "texts.txt", "--out", "out.pt"], "texts.txt: not a training checkpoint"),
+        (["language-model", "none.txt", "--checkpoint", "state.pt", "--out", "out"], "none.txt: No such file"),
+        (["language-model", "texts.txt", "--checkpoint", "state.pt", "--out", "nowhere/out"], "nowhere/out"),
+    ],
+)
+def test_files_that_cannot_be_used_end_a_command_with_one_line(
+    checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(checkpoint_path.parent)
+    Path("texts.txt").write_text("the dog jumps\n")
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {complaint}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_control_gives_text(checkpoint_path: Path) -> None:
@@ -167,7 +194,7 @@ def test_eight_bits_keep_the_codes_of_every_precision(checkpoint_path: Path, tmp
     kept = tmp_path / "kept.pt"
     run = CliRunner().invoke(app, ["export", str(checkpoint_path), str(kept)])
     assert run.exit_code == 0, run.output
-    before, after = read_checkpoint(checkpoint_path), read_checkpoint(kept)
+    before, after = load_checkpoint(checkpoint_path), load_checkpoint(kept)
     assert after.optimizer == {}
     assert set(after.network) == set(before.network)
     for name, value in before.network.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ import pytest
 from onebit_kernels import LanguageModel
 from onebit_model.assets import SHIPPED_LANGUAGE_MODEL
 from onebit_model.decoding import text_of
-from onebit_model.errors import DamagedFileError, ForeignFileError, ModelFileError
+from onebit_model.errors import DamagedFileError, ForeignFileError, ModelFileError, TextFileError
 from onebit_model.language_model import (
     LanguageModelDescription,
     chosen_language_model,
@@ -27,7 +28,7 @@ from onebit_model.ngrams import Level, estimate, log_probabilities, trie
 from onebit_model.recognizer import Recognizer
 from onebit_model.reference import read_set
 from onebit_model.scoring import ErrorCounts, align_texts
-from onebit_model.tokenizer import train_tokenizer
+from onebit_model.tokenizer import read_sentences, train_tokenizer
 
 TOKENS = 6
 VOCABULARY = tuple("abcdef")
@@ -178,6 +179,33 @@ def test_held_out_sentences_are_not_learned(tmp_path: Path) -> None:
     assert load_language_model(output, tokenizer.pieces).resident_bytes > 0
     with pytest.raises(ModelFileError, match="no sentence"):
         make_language_model(output, tokenizer, [held_out], [held_out], options)
+
+
+def test_sentences_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["turn the light on"] * 3, 20)
+    source = tmp_path / "texts.txt"
+    source.write_text("Turn the light on.\nTurn the 2nd light on.\n\nThe light\n")
+    made = make_language_model(tmp_path / "model", tokenizer, [source], [], LanguageModelOptions(order=2, entries=50))
+    assert (made["sentences"], made["left out (spell numbers out)"]) == (2, 1)
+    source.write_text("1 2 3\n")
+    with pytest.raises(ModelFileError, match="spell numbers out"):
+        make_language_model(tmp_path / "model", tokenizer, [source], [], LanguageModelOptions(order=2, entries=50))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.txt", None, "No such file"),
+        ("a.txt", b"one\ntwo \xff\n", "line 2 is not UTF-8"),
+        ("a.gz", b"one\n", "Not a gzipped file"),
+        ("a.gz", gzip.compress(b"one\n" * 100)[:-9], "ended before"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes | None, complaint: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(TextFileError, match=f"{name}: .*{complaint}"):
+        read_sentences(tmp_path / name)
 
 
 def test_the_shipped_model_takes_errors_away() -> None:

@@ -251,11 +251,11 @@ def test_hotwords_are_heard(client: httpx.Client, boosted: Any, recognizer: Any,
     assert answer.json()["warnings"] == []
 
 
-@pytest.mark.parametrize("query", [{}, {"hotwords": " , "}, {"beam": 8}])
+@pytest.mark.parametrize("query", [{}, {"hotwords": " , "}, {"beam": 16}])
 def test_beam_and_language_model_where_nothing_is_asked_for(
     client: httpx.Client, clip: Any, query: Any, recognizer: Any
 ) -> None:
-    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(8))
+    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(16))
     answer = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
     assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
