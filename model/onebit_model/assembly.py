@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from onebit_model.checkpoint import Checkpoint, average, load_checkpoint
+from onebit_model.checkpoint import Checkpoint, load_mean
 from onebit_model.config import ModelConfig
 from onebit_model.errors import RecipeError
 from onebit_model.network import Conformer
@@ -40,9 +41,12 @@ def starting_network(starts: Sequence[Path], config: ModelConfig, seed: int) -> 
     start = starts[-1]
     if start.suffix == ".safetensors":
         network = Conformer(config)
-        load_whisper_encoder(network, start)
+        try:
+            load_whisper_encoder(network, start)
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            raise RecipeError(f"{start}: not a Whisper encoder of the recipe's size ({error})") from error
         return network, None
-    checkpoint = average([load_checkpoint(path) for path in starts])
+    checkpoint = load_mean(starts)
     if asdict(checkpoint.config) != asdict(config):
         raise RecipeError(f"{start} holds another model size than the recipe: {checkpoint.config}")
     network, _ = network_from_checkpoint(checkpoint)

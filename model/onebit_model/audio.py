@@ -49,10 +49,12 @@ class PcmFormat:
         kind, _, rest = content_type.partition(";")
         if kind.strip().lower() not in ("audio/l16", "audio/x-raw"):
             return None
-        parameters = {k.lower(): v for k, v in re.findall(r"([A-Za-z-]+)\s*=\s*\"?([^\s;\",]+)", rest)}
+        parameters = {k.lower(): v for k, v in re.findall(r"([A-Za-z-]+)\s*=\s*\"?([^\s;\",]*)", rest)}
         known = {"rate", "channels", "format", "layout", "encoding", "endianness"}
         if unknown := sorted(set(parameters) - known):
             raise UnsupportedMediaError(f"unknown parameter of {kind.strip()}: {unknown[0]}")
+        if empty := sorted(name for name, value in parameters.items() if not value):
+            raise UnsupportedMediaError(f"parameter {empty[0]} of {kind.strip()} has no value")
         return PcmFormat(
             _whole(parameters, "rate", SAMPLE_RATE), _whole(parameters, "channels", 1), _encoding(parameters)
         )
@@ -82,8 +84,11 @@ def _whole(parameters: dict[str, str], name: str, default: int) -> int:
 
 def _encoding(parameters: dict[str, str]) -> Literal["<i2", ">i2", "<f4"]:
     name = parameters.get("format", parameters.get("encoding", "s16le")).lower()
-    if parameters.get("endianness", "").lower() == "big-endian":
-        name = "s16be"
+    endianness = parameters.get("endianness", "little-endian").lower()
+    if endianness not in ("little-endian", "big-endian"):
+        raise UnsupportedMediaError(f"endianness {endianness!r} is not one of little-endian, big-endian")
+    if endianness == "big-endian":
+        name = name.removesuffix("le").removesuffix("be") + "be"
     encodings: dict[str, Literal["<i2", ">i2", "<f4"]] = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4"}
     if name not in encodings:
         raise UnsupportedMediaError(f"sample format {name!r} is not one of {', '.join(encodings)}")
@@ -95,7 +100,7 @@ class PcmReader:
 
     def __init__(self, feed: ByteFeed, pcm: PcmFormat) -> None:
         if not feed.peek(1):
-            raise MissingAudioError("the request holds no audio")
+            raise MissingAudioError("there is no audio")
         self._feed = feed
         self._pcm = pcm
         self._rest = b""
@@ -173,7 +178,8 @@ class Audio:
 
 class NoSuchChannelError(InvalidAudioError):
     def __init__(self, channel: int, channels: int) -> None:
-        super().__init__(f"channel {channel} was asked for, but the audio has {channels}, counted from 0")
+        held = "one channel, which is channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
+        super().__init__(f"there is no channel {channel}: the audio has {held}")
 
 
 class Resampler:

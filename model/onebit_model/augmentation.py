@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onebit_model.corpora import AudioSpan
+from onebit_model.errors import CorpusError
 from onebit_model.features import MAX_SEGMENT_SAMPLES, SAMPLE_RATE
 from onebit_model.torchaudio_pure import load_torchaudio
 
@@ -35,10 +36,10 @@ class AugmentConfig:
 
 
 def read_noises(folder: Path) -> list[Tensor]:
-    """Background recordings, each (samples,) float32 at 16 kHz."""
+    """Background recordings, each (samples,) float32 at 16 kHz; raises CorpusError where there are none."""
     files = sorted(p for p in folder.iterdir() if p.suffix in {".opus", ".ogg", ".wav", ".flac"})
     if not files:
-        raise FileNotFoundError(f"no noise recordings in {folder}")
+        raise CorpusError(f"no noise recordings in {folder}")
     return [torch.from_numpy(AudioSpan(path).read()) for path in files]
 
 
@@ -54,7 +55,7 @@ class WaveformAugmenter:
         config = self.config
         audio = torch.from_numpy(samples)
         speed = float(rng.choice(config.speeds))
-        if speed != 1.0:
+        if speed != 1.0 and len(audio) <= speed * MAX_SEGMENT_SAMPLES:  # slower than that, words would be cut off
             audio = change_speed(audio, speed)
         if rng.random() < config.reverberation_probability:
             audio = reverberate(audio, rng.uniform(*config.reverberation_seconds), rng)

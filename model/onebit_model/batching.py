@@ -39,16 +39,13 @@ def on_grid(seconds: float) -> float:
     return GRID_SECONDS * math.ceil(seconds / GRID_SECONDS)
 
 
-def batches_from(
-    durations_seconds: Sequence[float], batch_seconds: float, seed: int, step: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Endless (epoch, batch) pairs, beginning with the batch of `step`: how training resumes."""
+def batches_from(durations_seconds: Sequence[float], batch_seconds: float, seed: int, step: int) -> Iterator[list[int]]:
+    """Endless batches, epoch after epoch, beginning with that of `step`: how training resumes."""
     epoch = 0
     while True:
         batches = epoch_batches(durations_seconds, batch_seconds, seed, epoch)
         if step < len(batches):
-            for batch in batches[step:]:
-                yield epoch, batch
+            yield from batches[step:]
             step = 0
         else:
             step -= len(batches)

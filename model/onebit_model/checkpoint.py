@@ -1,6 +1,9 @@
-"""Training state on disk: written to a temporary name first, so that a kill never leaves half a file."""
+"""Training state on disk."""
 
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +13,8 @@ import torch
 from torch import Tensor
 
 from onebit_model.config import PRECISIONS, ModelConfig
-from onebit_model.errors import ModelFileError
+from onebit_model.errors import DamagedFileError, ModelFileError
+from onebit_model.whole_file import whole_file
 
 STATE_NAME = "state.pt"  # with the optimiser: to go on from
 WEIGHTS_NAME = "weights.pt"  # float16, of a finished stage
@@ -33,10 +37,8 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         torch.save({"format": FORMAT, **_fields(checkpoint)}, file)
-    temporary.replace(path)
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises ModelFileError when the file is no training checkpoint. float16 weights become float32."""
     try:
+        _check_sums(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
             raise ModelFileError(f"{path}: not a training checkpoint")
@@ -57,6 +60,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, LookupError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelFileError(f"{path}: not a training checkpoint, or a damaged one") from error
+
+
+def _check_sums(path: Path) -> None:
+    """A checkpoint is a zip archive with a checksum of every member, which torch does not look at."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError) as error:
+        raise DamagedFileError(f"{path}: damaged: {error}") from error
+    if damaged:
+        raise DamagedFileError(f"{path}: damaged: the bytes of {damaged} are not those that were written")
 
 
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
@@ -85,12 +101,9 @@ def save_eight_bits(path: Path, checkpoint: Checkpoint) -> None:
 def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """The mean of the weights (Izmailov et al., 2018), with everything else of the last one.
 
-    Raises ValueError for checkpoints of different networks or quantizers.
+    They must be of one network and one quantizer; `load_mean` checks that.
     """
     last = checkpoints[-1]
-    for checkpoint in checkpoints:
-        if (checkpoint.config, checkpoint.quantize) != (last.config, last.quantize):
-            raise ValueError("checkpoints of different networks or quantizers have no mean")
     network = {
         name: torch.stack([checkpoint.network[name] for checkpoint in checkpoints]).mean(dim=0)
         if value.is_floating_point()
@@ -100,14 +113,24 @@ def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     return replace(last, network=network, optimizer={})
 
 
+def load_mean(paths: Sequence[Path]) -> Checkpoint:
+    """The mean of checkpoints in files; raises ModelFileError for those of different networks or quantizers."""
+    checkpoints = [load_checkpoint(path) for path in paths]
+    last = checkpoints[-1]
+    for path, checkpoint in zip(paths, checkpoints, strict=True):
+        if (checkpoint.config, checkpoint.quantize) != (last.config, last.quantize):
+            raise ModelFileError(f"{path} and {paths[-1]} are of different networks or quantizers and have no mean")
+    return average(checkpoints)
+
+
 def follow(student: Checkpoint, before: Checkpoint, after: Checkpoint) -> Checkpoint:
     """What a teacher has learned from `before` to `after`, added to the student's weights (Ilharco et al., 2023).
 
     A norm that the student has once for each precision takes its change each time. Scales stay.
-    Raises ValueError for networks of different sizes.
+    Raises ModelFileError for networks of different sizes.
     """
     if not student.config == before.config == after.config:
-        raise ValueError("student and teachers must be networks of one size")
+        raise ModelFileError("student and teachers must be networks of one size")
     network = dict(student.network)
     for name, value in after.network.items():
         change = value - before.network[name]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from onebit_model.errors import ResultFileError
 from onebit_model.evaluation import POOLED, SetErrors, point_rates, resample, set_errors
+from onebit_model.reference import reference_sets
 from onebit_model.results import SystemResult
 from onebit_model.significance import (
     Interval,
@@ -66,14 +67,24 @@ class Comparison:
         return self.pooled.interval.high < MARGIN
 
     @property
+    def missing(self) -> list[str]:
+        """Shipped reference sets that were not scored: without them nothing is called lossless."""
+        return [name for name in reference_sets() if name not in {row.set for row in self.rows}]
+
+    @property
     def lossless(self) -> bool:
-        """Non-inferior, on no set significantly worse, against a baseline that is worth having."""
+        """Non-inferior, on none of all sets significantly worse, against a baseline that is worth having."""
         worse = any(row.significantly_worse for row in self.rows)
-        return self.non_inferior and not worse and self.pooled.baseline < WORTHWHILE_BASELINE
+        worthwhile = self.pooled.baseline < WORTHWHILE_BASELINE
+        return self.non_inferior and not worse and worthwhile and not self.missing
 
 
 def compare(baseline: SystemResult, other: SystemResult) -> Comparison:
-    """Paired comparison on the sets that both systems were scored on."""
+    """Paired comparison on the sets that both systems were scored on; ResultFileError where their chunks differ."""
+    if baseline.chunk != other.chunk:
+        raise ResultFileError(
+            f"{baseline.name} heard chunks of {baseline.chunk}, {other.name} of {other.chunk}: score both alike"
+        )
     sets = _paired(baseline, other)
     resampled = resample(sets)
     tests = {name: mapsswe(_segments(errors)) for name, errors in sets.items()}

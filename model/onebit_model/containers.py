@@ -150,11 +150,13 @@ def open_container(feed: ByteFeed, ffmpeg: Ffmpeg | None) -> Iterator[SampleRead
     """Reads as far into the audio as its format can be told from, and gives what decodes the rest."""
     head = _head_after_tags(feed)
     if not head:
-        raise MissingAudioError("the request holds no audio")
+        raise MissingAudioError("there is no audio")
     container = ffmpeg_container(head)
     if container is not None:
         if ffmpeg is None:
-            raise UnsupportedMediaError(f"{container} audio needs ffmpeg, which is not installed on the server")
+            raise UnsupportedMediaError(
+                f"{container} audio needs ffmpeg, which is not installed where it would be decoded"
+            )
         with _temporary_copy(feed) as file, ffmpeg.decode(file, container) as decoded:
             yield _opened(_ForwardFile, decoded.output, decoded.at_end, length_is_known=False)
     elif head.startswith(b"fLaC"):

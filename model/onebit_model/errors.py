@@ -13,9 +13,11 @@ OnebitError
 │   ├── UnsupportedMediaError   not audio, or in a form that nothing here can read
 │   ├── InvalidAudioError       samples that are not numbers
 │   └── AudioTooLargeError      more bytes or seconds than the limit
-├── UnknownSetError         a reference set or manifest that does not exist or cannot be read
+├── UnknownSetError         a reference set that does not exist or cannot be scored
+├── CorpusError             a corpus, a manifest or a clip that cannot be read; says which line or utterance
 ├── ResultFileError         a file of evaluation results that cannot be used
 ├── TextFileError           a file of texts that cannot be read
+├── OutputPathError         a place where no result can be written
 └── RecipeError             a training recipe that cannot be followed
 """
 
@@ -84,11 +86,19 @@ class UnknownSetError(OnebitError):
     pass
 
 
+class CorpusError(OnebitError):
+    pass
+
+
 class ResultFileError(OnebitError):
     pass
 
 
 class TextFileError(OnebitError):
+    pass
+
+
+class OutputPathError(OnebitError):
     pass
 
 

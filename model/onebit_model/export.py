@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit_model.assembly import network_from_checkpoint
-from onebit_model.checkpoint import average, load_checkpoint, save_eight_bits, save_weights
+from onebit_model.checkpoint import load_checkpoint, load_mean, save_eight_bits, save_weights
 from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
@@ -87,10 +87,7 @@ def keep_checkpoint(checkpoint_path: str | Path, path: str | Path) -> int:
 
 def average_checkpoints(paths: Sequence[str | Path], path: str | Path) -> None:
     """`onebit average`: the mean of several checkpoints, as weights to export or to train on from."""
-    try:
-        save_weights(Path(path), average([load_checkpoint(Path(p)) for p in paths]))
-    except ValueError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+    save_weights(Path(path), load_mean([Path(p) for p in paths]))
 
 
 def fp32_bytes(config: ModelConfig) -> int:

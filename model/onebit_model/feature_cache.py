@@ -73,8 +73,8 @@ def utterances_digest(utterances: Sequence[Utterance]) -> str:
 
 
 def network_digest(network: Conformer, after_block: int) -> str:
-    """SHA-256 of the weights that the cached outputs depend on, in float16: a stage's result is kept in that."""
-    digest = hashlib.sha256()
+    """SHA-256 of sizes and of the weights that the cached outputs depend on, in float16 as a stage's result is kept."""
+    digest = hashlib.sha256(repr(network.config).encode())
     prefixes = ["stem.", *(f"blocks.{i}." for i in range(after_block if after_block != ENCODER else 99))]
     if after_block == ENCODER:
         prefixes.append("final_norm.")

@@ -13,7 +13,7 @@ import torch
 from onebit_kernels import BeamSearch
 from onebit_model.assembly import network_from_checkpoint
 from onebit_model.checkpoint import load_checkpoint
-from onebit_model.decoding import text_of, words_from_tokens
+from onebit_model.decoding import Word, text_of, words_from_tokens
 from onebit_model.dev_scoring import greedy_tokens
 from onebit_model.evaluation import Transcribe
 from onebit_model.export import fp32_bytes
@@ -21,6 +21,7 @@ from onebit_model.feature_cache import pad_audio
 from onebit_model.frontend import LogMel
 from onebit_model.language_model import chosen_language_model
 from onebit_model.search import Search, chosen_search
+from onebit_model.segmentation import AudioSegment, Segmenter
 from onebit_model.tensor_file import file_sha256
 from onebit_model.tokenizer import Tokenizer
 
@@ -45,9 +46,9 @@ class FullPrecisionModel:
 def full_precision_model(
     checkpoint_path: str | Path, chunk: int = 0, beam: int = 1, language_model: str = ""
 ) -> FullPrecisionModel:
-    """Float32 weights and activations, one clip at a time; `chunk` masks attention as streaming does.
+    """Float32 weights and activations; `chunk` masks attention as streaming does.
 
-    `beam` and `language_model` choose the same search as for a packed file.
+    Audio is cut where the recognizer of a packed file cuts it; `beam` and `language_model` choose the same search.
     """
     checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
@@ -58,12 +59,15 @@ def full_precision_model(
     front_end = LogMel()
     find = _finder(chosen_search(beam, (), vocabulary, chosen_language_model(language_model, vocabulary)))
 
-    def transcribe(samples: npt.NDArray[np.float32]) -> str:
-        if not len(samples):
-            return ""
-        scores, frames = network(*front_end(*pad_audio([samples])), chunk)
+    def heard(segment: AudioSegment) -> list[Word]:
+        scores, frames = network(*front_end(*pad_audio([segment.samples])), chunk)
         pieces = [Piece(token) for token in find(scores[0, : int(frames[0])])]
-        return text_of(words_from_tokens(pieces, vocabulary))
+        return words_from_tokens(pieces, vocabulary)
+
+    def transcribe(samples: npt.NDArray[np.float32]) -> str:
+        segmenter = Segmenter()
+        segments = [*segmenter.push(samples), *segmenter.finish()]
+        return text_of(word for segment in segments if not segment.is_silent for word in heard(segment))
 
     return FullPrecisionModel(torch.no_grad()(transcribe), fp32_bytes(checkpoint.config), file_sha256(checkpoint_path))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from onebit_model.corpora import read_manifests
 from onebit_model.errors import ModelFileError
 from onebit_model.language_model import LanguageModelDescription, vocabulary_sha256, write_language_model
-from onebit_model.ngrams import estimate, trie
+from onebit_model.ngrams import MOST_TOKENS, estimate, trie
 from onebit_model.normalization import normalise
 from onebit_model.tokenizer import Tokenizer, read_sentences
 
@@ -33,6 +33,8 @@ def make_language_model(
     `texts` are lines (gzipped where the name ends in .gz), manifests, or folders of manifests, of which human labels
     count; no sentence of the manifests in `held_out` is used.
     """
+    if len(tokenizer.pieces) >= MOST_TOKENS:
+        raise ModelFileError(f"the vocabulary has {len(tokenizer.pieces)} pieces: up to {MOST_TOKENS - 1} are possible")
     hidden = {normalise(u.text) for path in held_out for u in read_manifests(path)}
     given = [text for path in texts for text in _sentences(path) if text not in hidden]
     sentences = [text for text in given if tokenizer.can_write(text)]

@@ -69,7 +69,7 @@ class CtcObjective:
 def _middle(network: Conformer, outputs: Encoding) -> Tensor:
     """The middle block's output, at the output's frame rate."""
     above = network.config.blocks - network.config.blocks // 2
-    if network.config.blocks - above < network.config.average_after or above >= len(outputs.blocks):
+    if network.config.blocks - above <= network.config.average_after or above >= len(outputs.blocks):
         raise RecipeError("intermediate_ctc needs the middle block above average_after and not below the cache")
     return outputs.blocks[-1 - above]
 
@@ -135,7 +135,7 @@ class CotrainingObjective:
     def _joint_passes(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
-        # 4 bit at least every third step and 2 bit at least every third; full precision between them.
+        # 4 bit, 2 bit and full precision, each in a third of the steps on average.
         high = (4, 2, None)[int(rng.integers(3))]
         self.precision.bits = high
         high_outputs = run(network, batch.inputs)

@@ -1,5 +1,6 @@
 """Start the Conformer from the encoder of Whisper base, so that at step 0 it computes that encoder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from onebit_model.network import Block, Conformer, Linear
 
 PREFIX = "model.encoder."
+SILENT = 1e-6  # no weight of a layer that has learned is all below this
 SILENT_SPREAD = 0.005  # a tenth of the spread of trained weights
 
 
@@ -49,10 +51,13 @@ def _load_block(block: Block, source: dict[str, Tensor], prefix: str) -> None:
 
 
 @torch.no_grad()
-def wake_silent_layers(network: Conformer) -> None:
-    """Give layers of zeros small random weights: codes of zeros have no size, and no gradient passes them."""
-    for layer in network.modules():
-        if isinstance(layer, Linear) and not layer.weight.any():
+def wake_silent_layers(network: Conformer, parts: Sequence[str] = ("",)) -> None:
+    """Give layers of zeros small random weights: codes of zeros have no size, and no gradient passes them.
+
+    Of the layers whose names begin with one of `parts`; zeros that were kept in 8 bits are zeros but for a rounding.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, Linear) and name.startswith(tuple(parts)) and layer.weight.abs().max() < SILENT:
             nn.init.normal_(layer.weight, std=SILENT_SPREAD)
 
 

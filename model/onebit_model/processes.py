@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import fmean
 
 import torch
 import torch.distributed as dist
@@ -67,15 +68,14 @@ class Processes:
         for parameter, summed in zip(shared, torch.split(flat, [p.numel() for p in shared]), strict=True):
             parameter.grad = summed.view_as(parameter)
 
-    def mean_values(self, values: dict[str, float]) -> dict[str, float]:
-        """Each logged value's mean over the processes that have it."""
-        if self.count == 1:
-            return values
-        everyone: list[dict[str, float]] = [{} for _ in range(self.count)]
-        dist.all_gather_object(everyone, values)
-        names = list(dict.fromkeys(name for one in everyone for name in one))
-        found = {name: [one[name] for one in everyone if name in one] for name in names}
-        return {name: sum(numbers) / len(numbers) for name, numbers in found.items()}
+    def mean_values(self, values: dict[str, list[float]]) -> dict[str, float]:
+        """The mean of each logged value over everything that the processes have of it."""
+        everyone = [values]
+        if self.count > 1:
+            everyone = [{} for _ in range(self.count)]
+            dist.all_gather_object(everyone, values)
+        names = dict.fromkeys(name for one in everyone for name in one)
+        return {name: fmean(value for one in everyone for value in one.get(name, [])) for name in names}
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from onebit_model.augmentation import AugmentConfig
 from onebit_model.config import ModelConfig
-from onebit_model.errors import RecipeError
+from onebit_model.errors import ModelFileError, RecipeError
 
 T = TypeVar("T")
 
 EVERYTHING = ("",)  # the prefix of every name
+NESTED_ONE_BIT_CLIP = 3.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class CorpusSource:
     min_teacher_logprob: float = -1.0
     stride: int = 1
     repeat: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise RecipeError(f"stride must be 1 or more, not {self.stride}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     accumulate: int = 1
 
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise RecipeError(f"accumulate must be 1 or more, not {self.accumulate}")
+
 
 @dataclass(frozen=True)
 class FeatureMasking:
@@ -81,7 +90,7 @@ class FeatureMasking:
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """Co-training (arXiv 2505.21245, section 3); see `cotraining` for what each switch does."""
+    """Co-training (arXiv 2505.21245, section 3); see `objectives` for what each switch does."""
 
     passes: str = "one"  # one | joint
     nested: bool = True
@@ -98,13 +107,23 @@ class QuantizeConfig:
     matching_weight: float = 0.0  # encoder output
     block_matching_weight: float = 0.0  # output of every block; needs teacher_input = "student"
     local_share: float = 0.0  # share of the steps in which each block learns alone; needs teacher_input = "student"
-    one_bit_clip: float = (
-        3.0  # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
-    )
+    # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
+    one_bit_clip: float = NESTED_ONE_BIT_CLIP
     precisions: tuple[int, ...] = (1, 2, 4)
     teacher: str = ""  # checkpoint of the full-precision model
     teacher_before: str = ""  # the one that `start` learned from: what the teacher has learned since is added to it
     teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("passes", ("one", "joint")), ("teacher_input", ("clean", "student"))):
+            if getattr(self, name) not in allowed:
+                raise RecipeError(f"{name} must be {' or '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.passes == "joint" and (self.teacher or self.local_share):
+            raise RecipeError('passes = "joint" teaches with its own higher precision: no teacher, no local_share')
+        if self.passes == "one" and self.teacher_input == "clean" and (self.block_matching_weight or self.local_share):
+            raise RecipeError('block_matching_weight and local_share need teacher_input = "student"')
+        if not self.nested and self.one_bit_clip != NESTED_ONE_BIT_CLIP:
+            raise RecipeError("one_bit_clip is of nested codes: leave it out where nested = false")
 
 
 @dataclass(frozen=True)
@@ -130,12 +149,22 @@ class Recipe:
     intermediate_ctc: float = 0.0  # share of the loss that the middle block's CTC has; 0 = none
     checkpoint_minutes: float = 3.0
     evaluate_every: int = 0
-    stop_at: int = 0  # leave the schedule at this step; 0 = follow it to its end
+
+    def __post_init__(self) -> None:
+        if self.cache is not None and self.cache.after_block < self.model.average_after:
+            raise RecipeError("cache: after_block must not be below the model's average_after")
+        if self.quantize is not None and self.quantize.teacher and self.quantize.teacher_input == "clean":
+            heard = [version.augment for version in self.cache.versions] if self.cache else [self.augment]
+            if any(speed != 1 for augment in heard for speed in augment.speeds):
+                raise RecipeError('a teacher of clean audio cannot follow other speeds: teacher_input = "student"')
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe of one stage; raises RecipeError naming the file, the key and what is wrong with it."""
-    return _build(Recipe, _read_table(path), str(path))
+    table = _read_table(path)
+    if "stages" in table:
+        raise RecipeError(f"{path}: nested stages are not possible: a recipe with 'stages' cannot be a stage itself")
+    return _build(Recipe, table, str(path))
 
 
 def recipe_stages(path: Path) -> list[Path]:
@@ -146,13 +175,19 @@ def recipe_stages(path: Path) -> list[Path]:
     stages = _convert(tuple[str, ...], table.pop("stages"), f"{path}: stages")
     if table:
         raise RecipeError(f"{path}: {sorted(table)[0]!r} beside stages; it belongs into one of the stages")
+    if not stages:
+        raise RecipeError(f"{path}: stages must name at least one recipe")
     return [path.parent / stage for stage in stages]
 
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path}: not a text file in UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"recipe {path}: {error}") from error
 
 
@@ -161,10 +196,19 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    if missing := [name for name in _required(kind) if name not in table]:
+        raise RecipeError(f"{where}: missing: {', '.join(missing)}")
     try:
-        return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
-    except TypeError as error:
+        return kind(**values)
+    except (ModelFileError, RecipeError) as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def _required(kind: type[Any]) -> list[str]:
+    """Fields without a default."""
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

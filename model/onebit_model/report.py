@@ -120,6 +120,8 @@ def verdict(comparison: Comparison) -> str:
         parts.append(
             f"The baseline's own pooled WER of {percent(pooled.baseline)} % is too high for the word lossless."
         )
+    if comparison.missing:
+        parts.append(f"Not scored, so nothing can be called lossless: {', '.join(comparison.missing)}.")
     parts.append("Lossless by definition." if comparison.lossless else "Not lossless by definition.")
     return " ".join(parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from onebit_kernels import Engine
+from onebit_model.corpora import Utterance
 from onebit_model.decoding import text_of
-from onebit_model.evaluation import Transcribe, score
+from onebit_model.errors import UnknownSetError
+from onebit_model.evaluation import MACRO, POOLED, Transcribe, score
 from onebit_model.language_model import NONE
 from onebit_model.recognizer import Chunk, Recognizer
-from onebit_model.reference import read_set, set_name
+from onebit_model.reference import read_sets
 from onebit_model.results import SystemResult
 from onebit_model.search import Search
 from onebit_model.tensor_file import file_sha256
@@ -49,6 +51,7 @@ def score_packed(
     decoding: Decoding,
 ) -> list[SystemResult]:
     """One result per precision (all that the file holds when `bits` is empty), through the engine that serves."""
+    utterances = _read_sets(sets)
     recognizer = Recognizer.load(model, language_model=decoding.language_model)
     sha256 = file_sha256(recognizer.path)
     results = []
@@ -58,7 +61,7 @@ def score_packed(
         engine = recognizer.engine(b, decoding.exact)
         transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
         result = SystemResult(f"{b} bit{chosen}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256)
-        results.append(_scored(result, sets, transcribe))
+        results.append(_scored(result, utterances, transcribe))
     return results
 
 
@@ -66,10 +69,11 @@ def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], decoding: Deco
     """The checkpoint's network at full precision (needs torch); `decoding.exact` changes nothing there."""
     from onebit_model.full_precision import full_precision_model
 
+    utterances = _read_sets(sets)
     model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], decoding.beam, decoding.language_model)
     name = f"full precision{decoding.search_name(decoding.language_model != NONE)}"
     result = SystemResult(name, FULL_PRECISION_BITS, decoding.chunk, model.model_bytes, model.sha256)
-    return [_scored(result, sets, model.transcribe)]
+    return [_scored(result, utterances, model.transcribe)]
 
 
 def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk, search: Search) -> Transcribe:
@@ -80,11 +84,18 @@ def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk, search: Searc
     return transcribe
 
 
-def _scored(result: SystemResult, sets: Sequence[str], transcribe: Transcribe) -> SystemResult:
-    for name in sets:
-        utterances = read_set(name)
-        with _progress(f"{result.name}, {set_name(name)}", len(utterances)) as advance:
-            result.sets[set_name(name)] = score(utterances, transcribe, advance)
+def _read_sets(names_or_paths: Sequence[str]) -> dict[str, list[Utterance]]:
+    sets = read_sets(names_or_paths)
+    for taken in (POOLED, MACRO):
+        if taken in sets:
+            raise UnknownSetError(f"a set cannot be called {taken!r}, which is a row of the table: rename it")
+    return sets
+
+
+def _scored(result: SystemResult, sets: Mapping[str, list[Utterance]], transcribe: Transcribe) -> SystemResult:
+    for name, utterances in sets.items():
+        with _progress(f"{result.name}, {name}", len(utterances)) as advance:
+            result.sets[name] = score(utterances, transcribe, advance)
     return result
 
 

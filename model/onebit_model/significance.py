@@ -124,8 +124,8 @@ def mapsswe(segments: Sequence[tuple[int, int]]) -> PairedTest:
         return PairedTest(count, 0.0, 0.0, 1.0)
     mean = float(differences.mean())
     deviation = float(differences.std(ddof=1)) if count > 1 else math.inf
-    if deviation == 0:
-        return PairedTest(count, mean, math.copysign(math.inf, mean), 0.0)
+    if deviation == 0:  # all differ alike, for which the normal distribution has no figure: the sign test has
+        return PairedTest(count, mean, math.copysign(math.inf, mean), 2 * 0.5**count)
     z = mean / (deviation / math.sqrt(count))
     return PairedTest(count, mean, z, math.erfc(abs(z) / math.sqrt(2)))
 

@@ -84,7 +84,7 @@ class AudioSource:
 
 
 def spec_augment(mel: Tensor, frames: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """SpecAugment's masks on (batch, time, mel_bins); clips shorter than a second lose no time span."""
+    """SpecAugment's masks on (batch, time, mel_bins); no time span takes more than a fifth of a clip."""
     if config.frequency_masks:
         mel = mask_frequency(mel, config.frequency_masks, config.frequency_mask_bins, rng)
     if config.time_masks:

@@ -55,7 +55,7 @@ class Teacher(Protocol):
 
 
 class CachedTeacher:
-    """Encoder outputs of clean audio with full context, stored once; `inputs` only counts frames."""
+    """Encoder outputs of clean audio with full context, stored once; of the inputs only the device matters."""
 
     def __init__(self, cache: FeatureCache, network: Conformer) -> None:
         self.cache = cache

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from onebit_model.errors import DamagedFileError, ForeignFileError, ModelFileError, NewerFileError
 from onebit_model.layout import TensorSpec
+from onebit_model.whole_file import whole_file
 
 LENGTH_BYTES = 8
 MAXIMUM_HEADER_BYTES = 16 << 20
@@ -31,6 +32,7 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 FILE_BYTES_DIGITS = 12
 MAXIMUM_SIZE = 1 << 40
+VERSION_DIGITS = 9
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 Description = TypeVar("Description")
@@ -59,12 +61,10 @@ def write_tensor_file(path: Path, kind: FileKind, metadata: Mapping[str, str], t
     # Two-byte tensors first, so that every tensor is aligned although the format has no padding between them.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header = _header(kind, metadata, tensors, order)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         file.write(len(header).to_bytes(LENGTH_BYTES, "little") + header)
         for name in order:
             file.write(tensors[name].tobytes())
-    partial.replace(path)
 
 
 def _header(kind: FileKind, own: Mapping[str, str], arrays: Tensors, order: Sequence[str]) -> bytes:
@@ -117,8 +117,8 @@ def read_tensor_file(
 ) -> TensorFile[Description]:
     """Maps and checks a file; raises a ModelFileError that says what is wrong with which file.
 
-    `describe` reads the metadata (a KeyError, ValueError or TypeError there is damage), `check` looks at names, shapes
-    and types.
+    `describe` reads the metadata (a KeyError, ValueError, TypeError or RecursionError there is damage), `check` looks
+    at names, shapes and types.
     """
     try:
         header, data_start, file_bytes = _read_header(path)
@@ -154,7 +154,7 @@ def _read_header(path: Path) -> tuple[dict[str, object], int, int]:
         text = start[LENGTH_BYTES:] + file.read(length - 1)
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"its header cannot be read ({error})") from error
     return header, LENGTH_BYTES + length, file_bytes
 
@@ -164,8 +164,8 @@ def _checked_metadata(header: dict[str, object], kind: FileKind) -> dict[str, st
     if not isinstance(metadata, dict) or metadata.get("format") != kind.format:
         raise ForeignFileError(f"a safetensors file, but not one of {kind.format}")
     version = str(metadata.get("version"))
-    if not version.isascii() or not version.isdigit() or int(version) < 1:
-        raise DamagedFileError(f"its format version is {version!r}, which is no version")
+    if not version.isascii() or not version.isdigit() or len(version) > VERSION_DIGITS or int(version) < 1:
+        raise DamagedFileError(f"its format version is {version[: 2 * VERSION_DIGITS]!r}, which is no version")
     if int(version) > kind.version:
         raise NewerFileError(
             f"format version {version} is newer than {kind.version}, the newest that this program reads; update onebit"
@@ -182,7 +182,7 @@ def _described(metadata: dict[str, str], describe: Callable[[dict[str, str]], De
             raise DamagedFileError("its metadata is not what was written (SHA-256 differs)")
     except KeyError as error:
         raise DamagedFileError(f"its metadata lacks {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"its metadata cannot be read ({error})") from error
     return description
 

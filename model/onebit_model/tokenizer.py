@@ -2,13 +2,14 @@
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import sentencepiece
 
-from onebit_model.errors import TextFileError
+from onebit_model.errors import RecipeError, TextFileError
 
 BLANK = 0
 
@@ -41,22 +42,39 @@ class Tokenizer:
 
 
 def train_tokenizer(sentences: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    """Byte-pair merges over normalised sentences; the unknown symbol takes the blank's id 0."""
+    """Byte-pair merges over normalised sentences; the unknown symbol takes the blank's id 0.
+
+    Raises RecipeError for texts that have no vocabulary of this size.
+    """
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=vocabulary_size + 1,
-        character_coverage=1.0,
-        unk_id=BLANK,
-        bos_id=-1,
-        eos_id=-1,
-        pad_id=-1,
-        num_threads=1,
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocabulary_size + 1,
+            character_coverage=1.0,
+            unk_id=BLANK,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise RecipeError(
+            f"vocabulary_size {vocabulary_size} does not suit the training texts: {_reason(str(error))}"
+        ) from error
     return Tokenizer(model.getvalue())
+
+
+def _reason(message: str) -> str:
+    """What sentencepiece says, in our terms: it counts the unknown symbol as a piece."""
+    if most := re.search(r"too high .* <= (\d+)", message):
+        return f"they give no more than {int(most[1]) - 1} pieces"
+    if least := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
+        return f"their characters alone are {int(least[1]) - 1} pieces"
+    return message.rpartition("] ")[2].strip() or "they are empty"
 
 
 def read_sentences(path: Path) -> list[str]:

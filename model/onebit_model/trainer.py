@@ -1,6 +1,7 @@
 """`onebit train RECIPE`: stages of one loop, resumable to the step."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from onebit_model.assembly import network_from_checkpoint, quantizer_options, starting_network
 from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
@@ -75,6 +77,8 @@ class Trainer:
         self.device = self.processes.device
         self.share = self.processes.share(recipe.optimizer.accumulate)
         self.train_set = self._read(recipe.data.train)
+        if not self.train_set:
+            raise RecipeError(f"recipe {recipe.name}: data.train holds no labelled utterance of 30 s or less")
         self.dev_set = self._read(recipe.data.dev)
         self._build()
 
@@ -98,7 +102,7 @@ class Trainer:
         starts = [self._path(name) for name in (recipe.start, *recipe.start_mean) if name]
         self.network, started = starting_network(starts, recipe.model, recipe.seed)
         self.tokenizer = self._tokenizer(started)
-        self.targets = [torch.tensor(self.tokenizer.encode(u.text)) for u in self.train_set]
+        self.train_set, self.targets = self._learnable()
         noises = read_noises(self._path(recipe.data.noise)) if recipe.data.noise else []
         self.augmenter: Callable[[AugmentConfig], WaveformAugmenter] = lambda c: WaveformAugmenter(c, noises)
         self.source = self._source(recipe.cache)
@@ -106,6 +110,8 @@ class Trainer:
         self.objective: Objective = CtcObjective(recipe.intermediate_ctc)
         if recipe.quantize is not None:
             self._quantise(recipe.quantize, started)
+        elif started is not None and started.quantize is not None:
+            raise RecipeError("start is a quantised network: the recipe needs a table [quantize]")
         self.network.to(self.device)
         self.processes.same_weights(self.network)
         learnable = recipe.quantize is None or recipe.quantize.learnable_scales
@@ -122,6 +128,21 @@ class Trainer:
         if self.recipe.data.sentences:
             texts += read_sentences(self._path(self.recipe.data.sentences))
         return train_tokenizer(texts, self.recipe.model.vocabulary_size)
+
+    def _learnable(self) -> tuple[list[Utterance], list[Tensor]]:
+        """The clips of the training set that have more frames than tokens, and their tokens."""
+        encoded = [(u, self._tokens(u)) for u in self.train_set]
+        kept = [(u, torch.tensor(ids)) for u, ids in encoded if output_frames(u.duration_seconds) > len(ids)]
+        if not kept:
+            raise RecipeError(f"recipe {self.recipe.name}: no clip of data.train is long enough for its text")
+        utterances, targets = zip(*kept, strict=True)
+        return list(utterances), list(targets)
+
+    def _tokens(self, utterance: Utterance) -> list[int]:
+        try:
+            return self.tokenizer.encode(utterance.text)
+        except ValueError as error:
+            raise RecipeError(f"{utterance.corpus}: utterance {utterance.id}: {error}") from error
 
     def _source(self, cache: CacheConfig | None) -> Source:
         recipe = self.recipe
@@ -150,6 +171,10 @@ class Trainer:
     def _quantise(self, config: QuantizeConfig, started: Checkpoint | None) -> None:
         teacher = self._teacher(config) if config.teacher else None
         if started is not None and started.quantize is not None:
+            if started.quantize != quantizer_options(config):
+                raise RecipeError(
+                    f"start is quantised as {started.quantize}, the recipe as {quantizer_options(config)}"
+                )
             if config.teacher_before:
                 before, after = (load_checkpoint(self._path(n)) for n in (config.teacher_before, config.teacher))
                 started = follow(started, before, after)
@@ -157,7 +182,7 @@ class Trainer:
             assert precision is not None
             self.precision = precision
         else:
-            wake_silent_layers(self.network)
+            wake_silent_layers(self.network, config.parts)
             self.precision = quantise(self.network, **quantizer_options(config))
             fit_scales(self.network)
         self.objective = CotrainingObjective(config, self.precision, teacher)
@@ -166,12 +191,22 @@ class Trainer:
         full, _ = network_from_checkpoint(load_checkpoint(self._path(config.teacher)))
         if config.teacher_input == "student":
             return LiveTeacher(full.to(self.device))
-        return CachedTeacher(self._cache(full, ENCODER, SEGMENT, 0, AugmentConfig()), full)
+        cache = self._cache(full, ENCODER, SEGMENT, 0, AugmentConfig())
+        return CachedTeacher(cache, full.to(self.device))
 
     def _resume(self) -> None:
         state = load_checkpoint(self.output / STATE_NAME)
-        self.network.load_state_dict(state.network)
-        self.optimizer.load_state_dict(state.optimizer)
+        planned = [(group["peak"], group["weight_decay"]) for group in self.optimizer.param_groups]
+        try:
+            self.network.load_state_dict(state.network)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise RecipeError(
+                f"{self.output / STATE_NAME} is the state of another network than the recipe's: "
+                "name another output, or remove it"
+            ) from error
+        for group, (peak, decay) in zip(self.optimizer.param_groups, planned, strict=True):
+            group["peak"], group["weight_decay"] = peak, decay  # the recipe's, should it have changed
         self.step = state.step
 
     def checkpoint(self) -> Checkpoint:
@@ -190,9 +225,7 @@ class Trainer:
         """Batches from the current step on; one optimiser step takes `accumulate` of them."""
         optimizer = self.recipe.optimizer
         durations = [u.duration_seconds for u in self.train_set]
-        first = self.step * optimizer.accumulate
-        for _, batch in batches_from(durations, optimizer.batch_seconds, self.recipe.seed, first):
-            yield [i for i in batch if output_frames(self.train_set[i].duration_seconds) > len(self.targets[i])]
+        return batches_from(durations, optimizer.batch_seconds, self.recipe.seed, self.step * optimizer.accumulate)
 
     def work(self) -> Iterator[Work]:
         """This process's share of the batches; every random draw depends on the seed, the step and the batch alone."""
@@ -212,16 +245,17 @@ class Trainer:
     def train_step(self, work: Iterator[Work]) -> dict[str, float]:
         """One optimiser step."""
         optimizer = self.recipe.optimizer
-        values: dict[str, float] = {}
+        seen: dict[str, list[float]] = defaultdict(list)
         self.network.train()
         for batch, rng in islice(work, len(self.share)):
             on_device = replace(batch, inputs=batch.inputs.to(self.device))
             with mixed_precision(self.device):
                 for term in self.objective(self.network, on_device, self.step / optimizer.steps, rng):
                     (term.loss / optimizer.accumulate).backward()  # type: ignore[no-untyped-call]
-                    values |= term.values
+                    for name, value in term.values.items():
+                        seen[name].append(value)
         self.processes.sum_gradients(self.network.parameters())
-        values = self.processes.mean_values(values)
+        values = self.processes.mean_values(seen)
         values["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.clip_norm))
         factor = rate_factor(self.step, optimizer)
         apply_rates(self.optimizer, factor)
@@ -237,7 +271,7 @@ class Trainer:
     def run(self, stop_at: int | None = None) -> None:
         """Train to the recipe's last step (or `stop_at`), then write weights.pt."""
         recipe = self.recipe
-        last = min(recipe.optimizer.steps, stop_at or recipe.stop_at or recipe.optimizer.steps)
+        last = min(recipe.optimizer.steps, stop_at or recipe.optimizer.steps)
         saved = time.monotonic()
         work = self.work()
         first = self.processes.first
@@ -286,11 +320,16 @@ def _progress(shown: bool) -> Progress:
 def train(recipe_path: Path, output: Path, caches: Path | None = None, stop_at: int | None = None) -> Trainer:
     """Follow a recipe, resuming where `output` holds a state; returns the last stage's trainer.
 
-    A recipe of several stages writes each into a folder of its own, `output`/STAGE; finished stages are passed over.
+    A recipe of several stages writes each into a folder of its own, `output`/STAGE. Finished stages are passed over,
+    also where only their weights.pt was kept.
     """
     stages = recipe_stages(recipe_path)
     for stage in stages:
+        load_recipe(stage)  # a mistake in the last one is found before the first one is trained
+    for stage in stages:
         folder = output / stage.stem if len(stages) > 1 else output
+        if stage != stages[-1] and (folder / WEIGHTS_NAME).exists() and not (folder / STATE_NAME).exists():
+            continue
         recipe = load_recipe(stage)
         trainer = Trainer(recipe, stage.resolve().parent, folder, caches or output / "caches")
         trainer.run(stop_at)

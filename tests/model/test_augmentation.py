@@ -18,6 +18,7 @@ from onebit_model.augmentation import (
     telephone_band,
 )
 from onebit_model.batching import batches_from, epoch_batches, on_grid
+from onebit_model.errors import CorpusError
 
 RATE = 16_000
 
@@ -37,6 +38,13 @@ def test_everything_is_deterministic_under_a_seed() -> None:
     first, again, other = (augmenter(clip, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first[:1000], other[:1000])
+
+
+def test_a_clip_is_not_slowed_past_a_segment() -> None:
+    slower = WaveformAugmenter(AugmentConfig(speeds=(0.9,)), [])
+    rng = np.random.default_rng(0)
+    assert len(slower(tone(440, 26.0).numpy(), rng)) > 28 * RATE
+    assert len(slower(tone(440, 28.0).numpy(), rng)) == 28 * RATE
 
 
 def test_noise_has_the_drawn_level() -> None:
@@ -79,7 +87,7 @@ def test_masks_stay_inside_the_clip() -> None:
 
 
 def test_noise_folder_must_hold_recordings(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no noise recordings"):
+    with pytest.raises(CorpusError, match="no noise recordings"):
         read_noises(tmp_path)
     soundfile.write(tmp_path / "hum.wav", tone(50).numpy(), RATE)
     assert len(read_noises(tmp_path)) == 1

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -15,13 +16,13 @@ from typer.testing import CliRunner
 from onebit_model.assembly import starting_network
 from onebit_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.config import ModelConfig
-from onebit_model.errors import ModelFileError, RecipeError
+from onebit_model.errors import DamagedFileError, ModelFileError, RecipeError
 from onebit_model.export import average_checkpoints, export_checkpoint, network_from_packed
 from onebit_model.full_precision import full_precision_model
 from onebit_model.network import Conformer
 from onebit_model.packed import read_packed
 from onebit_model.quantizers import quantise
-from onebit_model.results import read_results
+from onebit_model.results import ScoredUtterance, SystemResult, read_results, write_results
 from onebit_model.tokenizer import train_tokenizer
 from onebit_service.cli import app
 
@@ -78,7 +79,7 @@ def test_the_mean_of_checkpoints(tmp_path: Path) -> None:
     assert (mean.step, mean.quantize) == (20, one.quantize)
     for name, value in one.network.items():
         torch.testing.assert_close(mean.network[name], value + 0.25, rtol=1e-2, atol=1e-2)
-    with pytest.raises(ModelFileError, match="different networks or quantizers"):
+    with pytest.raises(ModelFileError, match=r"one\.pt and .*plain\.pt are of different networks or quantizers"):
         average_checkpoints([tmp_path / "one.pt", tmp_path / "plain.pt"], tmp_path / "none.pt")
 
 
@@ -103,10 +104,26 @@ def test_a_start_of_another_size(checkpoint_path: Path) -> None:
     ("command", "complaint"),
     [
         (["export", "none.pt", "out.pt"], "none.pt: cannot be read: No such file or directory"),
-        (["export", "state.pt", "nowhere/out.pt"], "nowhere/out.tmp: No such file or directory"),
+        (["export", "state.pt", "nowhere/out.pt"], "nowhere: no such folder"),
         (["average", "state.pt", "texts.txt", "--out", "out.pt"], "texts.txt: not a training checkpoint"),
         (["language-model", "none.txt", "--checkpoint", "state.pt", "--out", "out"], "none.txt: No such file"),
-        (["language-model", "texts.txt", "--checkpoint", "state.pt", "--out", "nowhere/out"], "nowhere/out"),
+        (
+            ["language-model", "texts.txt", "--checkpoint", "state.pt", "--out", "nowhere/out"],
+            "nowhere: no such folder",
+        ),
+        (["export", "state.pt", "."], ". is a folder"),
+        (["export", "state.pt", "texts.txt/out"], "texts.txt: no such folder"),
+        (["average", "state.pt", "state.pt", "--out", "nowhere/out"], "nowhere: no such folder"),
+        (["evaluate", "--json", "nowhere/r.json"], "nowhere: no such folder"),
+        (["evaluate", "--json", "."], ". is a folder"),
+        (["evaluate", "--compare", "a", "b", "--report", "texts.txt/report"], "texts.txt is no folder"),
+        (["evaluate", "--compare", "a", ""], "a: cannot be read"),
+        (["evaluate", "--compare", "", "a"], "an empty name ''"),
+        (["evaluate", "--set", "texts.txt"], "texts.txt: line 1: not JSON"),
+        (["bench", "kernels", "--json", "nowhere/r.json"], "nowhere: no such folder"),
+        (["bench", "kernels", "--plot", "nowhere/r.svg"], "nowhere: no such folder"),
+        (["bench", "engine", "--json", "."], ". is a folder"),
+        (["bench", "engine", "--plot", "a.pdf"], "a.pdf: the name of a plot ends in .svg or .png"),
     ],
 )
 def test_files_that_cannot_be_used_end_a_command_with_one_line(
@@ -118,6 +135,86 @@ def test_files_that_cannot_be_used_end_a_command_with_one_line(
     assert done.exit_code == 1
     assert done.stderr.startswith(f"error: {complaint}")
     assert done.stderr.count("\n") == 1
+
+
+LANGUAGE_MODEL = ["language-model", "texts.txt", "--checkpoint", "state.pt", "--out", "out"]
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["evaluate", "--report", "report"], "--report goes with --compare"),
+        (["evaluate", "--bits", "1", "--checkpoint", "state.pt"], "leave --bits out"),
+        (["average", "state.pt", "--out", "out"], "name two or more checkpoints"),
+        ([*LANGUAGE_MODEL, "--order", "0"], "--order"),
+        ([*LANGUAGE_MODEL, "--order", "8"], "--order"),
+        ([*LANGUAGE_MODEL, "--entries", "0"], "--entries"),
+        ([*LANGUAGE_MODEL, "--weight=-1"], "--weight"),
+        ([*LANGUAGE_MODEL, "--weight=nan"], "--weight"),
+        ([*LANGUAGE_MODEL, "--token-bonus=inf"], "--token-bonus"),
+        *((["bench", "kernels", f"--rows={rows}"], "--rows") for rows in ("abc", "", "0", "-1", "1,,2")),
+        *(
+            (["bench", "engine", f"--seconds={seconds}"], "--seconds")
+            for seconds in ("abc", "", "0", "-1", "2.5", "31")
+        ),
+    ],
+)
+def test_options_that_are_impossible_are_named(
+    command: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert complaint in " ".join(click.unstyle(done.output).replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_order_of_one_is_a_language_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights(Path("state.pt"), checkpoint(False))
+    Path("texts.txt").write_text("the dog jumps\n")
+    done = CliRunner().invoke(app, [*LANGUAGE_MODEL, "--order", "1"])
+    assert done.exit_code == 0, done.output
+
+
+def test_the_table_is_shown_although_its_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = {"id": "u", "speaker": "s", "reference": "one", "hypothesis": "one"}
+    write_results("r.json", [SystemResult("4 bit", 4, "segment", 9, "", {"mine": [ScoredUtterance(**result)]})])
+    done = CliRunner().invoke(app, ["evaluate", "--results", "r.json", "--json", "/dev/full"])
+    assert "4 bit" in done.stdout
+    assert done.exit_code == 1
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(checkpoint_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for write in (export_checkpoint, lambda source, path: save_checkpoint(path, load_checkpoint(source))):
+        with pytest.raises(IsADirectoryError) as caught:
+            write(checkpoint_path, tmp_path / "out")
+        assert caught.value.filename == str(tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_flipped_byte_of_a_checkpoint_is_found(checkpoint_path: Path, tmp_path: Path) -> None:
+    content = checkpoint_path.read_bytes()
+    weights = [value for value in load_checkpoint(checkpoint_path).network.values() if value.ndim == 2]
+    for weight in weights[::4]:
+        flipped = bytearray(content)
+        flipped[content.index(weight.numpy().tobytes())] ^= 1
+        (tmp_path / "flipped.pt").write_bytes(flipped)
+        with pytest.raises(DamagedFileError, match=r"flipped\.pt: damaged: the bytes of archive/data/\d+ are not"):
+            load_checkpoint(tmp_path / "flipped.pt")
+
+
+def test_a_damaged_directory_of_a_checkpoint_is_said(checkpoint_path: Path) -> None:
+    content = bytearray(checkpoint_path.read_bytes())
+    content[-38] ^= 0x10  # a number of disks
+    checkpoint_path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"state\.pt: damaged: "):
+        load_checkpoint(checkpoint_path)
 
 
 def test_the_control_gives_text(checkpoint_path: Path) -> None:
@@ -142,6 +239,7 @@ def test_commands(checkpoint_path: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
     out = tmp_path / "control.json"
     options = ["--set", str(tmp_path / "mine.jsonl"), "--checkpoint", str(checkpoint_path), "--json", str(out)]
+    options += ["--chunk", "8"]
     result = runner.invoke(app, ["evaluate", *options])
     assert result.exit_code == 0, result.output
     assert "full precision" in result.output

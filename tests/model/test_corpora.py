@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from onebit_model.corpora import normalise_conversation, read_corpus, select
+from onebit_model.corpora import AudioSpan, normalise_conversation, read_corpus, read_manifests, select
+from onebit_model.errors import CorpusError
 
 
 def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
@@ -87,7 +88,88 @@ def test_conversation_keeps_only_spoken_words() -> None:
     assert normalise_conversation(["[noise]", "uh-huh", "<b>", "okay.", "{laugh}"]) == "uh huh okay"
 
 
-@pytest.mark.parametrize(("layout", "error"), [("video", ValueError), ("manifest", FileNotFoundError)])
-def test_wrong_corpora_are_named(tmp_path: Path, layout: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="video|missing"):
+@pytest.mark.parametrize(("layout", "named"), [("video", "layout 'video'"), ("manifest", "not found: .*missing")])
+def test_wrong_corpora_are_named(tmp_path: Path, layout: str, named: str) -> None:
+    with pytest.raises(CorpusError, match=named):
         read_corpus(tmp_path / "missing", layout)
+
+
+ROW = {"id": "a", "audio": "a.wav", "text": "one", "duration": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"\xff", "not UTF-8"),
+        (b'{"id": "a"', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"3", "not a JSON object"),
+        (b"{}", "the key 'id' is missing"),
+        (json.dumps(ROW | {"id": None}).encode(), "id must be text, not null"),
+        (json.dumps(ROW | {"audio": None}).encode(), "audio must be text, not null"),
+        (json.dumps(ROW | {"text": 3}).encode(), "text must be text, not 3"),
+        (json.dumps(ROW | {"duration": "long"}).encode(), 'duration must be a number, not "long"'),
+        (json.dumps(ROW | {"duration": float("nan")}).encode(), "duration must be a number, not NaN"),
+        (json.dumps(ROW | {"duration": True}).encode(), "duration must be a number, not true"),
+        (json.dumps(ROW | {"labels": [1] * 99}).encode(), r"labels must be text, not .*\.\.\."),
+        (json.dumps(ROW | {"archive": "gone.tar"}).encode(), "archive .*gone.tar cannot be read: No such file"),
+        (json.dumps(ROW | {"archive": "m.jsonl"}).encode(), "archive .*m.jsonl cannot be read"),
+        (json.dumps(ROW | {"archive": "empty.tar"}).encode(), "archive empty.tar holds no clip 'a'"),
+    ],
+)
+def test_a_bad_line_of_a_manifest_is_named(tmp_path: Path, line: bytes, complaint: str) -> None:
+    tarfile.open(tmp_path / "empty.tar", "w").close()
+    (tmp_path / "m.jsonl").write_bytes(json.dumps(ROW).encode() + b"\r\n\n  \n" + line + b"\n")
+    with pytest.raises(CorpusError, match=rf"m\.jsonl: line 4: {complaint}"):
+        list(read_manifests(tmp_path))
+
+
+def test_manifests_may_have_numbers_as_names_and_any_character_in_a_text(tmp_path: Path) -> None:
+    row = ROW | {"id": 7, "speaker": None, "text": "one\u2028two"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row, ensure_ascii=False))
+    (clip,) = read_manifests(tmp_path / "m.jsonl")
+    assert (clip.id, clip.speaker, clip.text) == ("7", "7", "one\u2028two")
+
+
+@pytest.mark.parametrize("name", ["", "none.jsonl"])
+def test_missing_manifests_are_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorpusError, match=rf"{name}: (no manifest|cannot be read)"):
+        list(read_manifests(tmp_path / name))
+
+
+def test_audio_that_cannot_be_read_names_utterance_and_path(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("not audio")
+    rows = [ROW | {"id": name, "audio": f"{name}.wav"} for name in ("gone", "text")]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    gone, text = read_corpus(tmp_path, "manifest")
+    with pytest.raises(CorpusError, match=r"gone\.wav: utterance gone: no such file"):
+        gone.audio.read()
+    with pytest.raises(CorpusError, match=r"text\.wav: utterance text: not audio"):
+        text.audio.read()
+    soundfile.write(tmp_path / "mono.wav", tone(0.1, 8000), 8000)
+    with pytest.raises(CorpusError, match=r"mono\.wav: not audio"):
+        AudioSpan(tmp_path / "mono.wav", channel=1).read()
+    with pytest.raises(CorpusError, match=r"gone\.tar: cannot be read: No such file"):
+        AudioSpan(tmp_path / "gone.tar", 512, 10).read()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("sw02002 A sw02001-A 0.50 1.50 hi", "no recording or channel 'sw02002'"),
+        ("sw02001 C sw02001-A 0.50 1.50 hi", "no recording or channel 'c'"),
+        ("sw02001 A", "not of this layout|not as this layout"),
+        ("sw02001 A sw02001-A zero 1.50 hi", "not of this layout|not as this layout"),
+    ],
+)
+def test_a_bad_line_of_switchboard_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+    (tmp_path / "sw02001.sph").touch()
+    (tmp_path / "swb.stm").write_text(f";; a comment\n{line}\n")
+    with pytest.raises(CorpusError, match=rf"swb\.stm: line 2: .*({complaint})"):
+        read_corpus(tmp_path, "switchboard")
+
+
+def test_librispeech_names_the_clip_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "19-198.trans.txt").write_text("19-198-0000 NORTHANGER ABBEY\n")
+    with pytest.raises(CorpusError, match="utterance 19-198-0000: no such file"):
+        read_corpus(tmp_path, "librispeech")

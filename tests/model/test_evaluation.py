@@ -114,6 +114,21 @@ def test_equal_systems_are_lossless() -> None:
     assert "Lossless by definition" in verdict(comparison)
 
 
+def test_nothing_is_lossless_on_one_set_alone() -> None:
+    everything = system("full", 0.15)
+    alone = dataclasses.replace(everything, sets={"ljspeech": everything.sets["ljspeech"]})
+    comparison = compare(alone, alone)
+    assert comparison.non_inferior
+    assert not comparison.lossless
+    assert "Not scored, so nothing can be called lossless: common-voice, librispeech-other." in verdict(comparison)
+
+
+def test_systems_that_heard_other_chunks_are_not_compared() -> None:
+    baseline = system("full", 0.15)
+    with pytest.raises(ResultFileError, match="chunks of segment, live of 8"):
+        compare(baseline, dataclasses.replace(baseline, name="live", chunk="8"))
+
+
 def test_a_worse_system_is_found_out() -> None:
     baseline = system("full", 0.15)
     comparison = compare(baseline, worse(baseline, "1 bit", 0.05))
@@ -162,6 +177,43 @@ def test_other_files_are_no_results(content: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(content)
     with pytest.raises(ResultFileError, match=r"other\.json"):
         read_results(tmp_path / "other.json")
+
+
+UTTERANCE = {"id": "u", "speaker": "s", "reference": "one", "hypothesis": "one"}
+SYSTEM = {"name": "4 bit", "bits": 4, "chunk": "segment", "model_bytes": 9, "sets": {"mine": [UTTERANCE]}}
+
+
+@pytest.mark.parametrize(
+    ("systems", "complaint"),
+    [
+        (None, r"systems: must be a list, not None"),
+        ([], r"systems: is empty"),
+        ([3], r"systems\[0\]: must be an object, not 3"),
+        ([SYSTEM, {"name": "a"}], r"systems\[1\]: bits is missing"),
+        ([SYSTEM | {"bits": "4"}], r"systems\[0\]: bits has a value of the wrong type: '4'"),
+        ([SYSTEM | {"bits": True}], r"systems\[0\]: bits has a value of the wrong type"),
+        ([SYSTEM | {"more": 1}], r"systems\[0\]: unknown field 'more'"),
+        ([SYSTEM | {"sets": {}}], r"systems\[0\]: sets: is empty"),
+        ([SYSTEM | {"sets": {"mine": []}}], r"systems\[0\]: set 'mine': is empty"),
+        ([SYSTEM | {"sets": {"mine": 3}}], r"systems\[0\]: set 'mine': must be a list"),
+        ([SYSTEM | {"sets": {"mine": [UTTERANCE, {"id": "u"}]}}], r"set 'mine'\[1\]: speaker is missing"),
+        ([SYSTEM | {"sets": {"mine": [UTTERANCE | {"hypothesis": None}]}}], r"set 'mine'\[0\]: hypothesis has a value"),
+    ],
+)
+def test_a_wrong_value_in_results_is_named(systems: object, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"format": "onebit-results", "version": 1, "systems": systems}))
+    with pytest.raises(ResultFileError, match=rf"results\.json: .*{complaint}"):
+        read_results(path)
+
+
+def test_results_that_are_no_json_text(tmp_path: Path) -> None:
+    for content in (b"[" * 100_000, b"\xff"):
+        (tmp_path / "other.json").write_bytes(content)
+        with pytest.raises(ResultFileError, match=r"other\.json: not JSON"):
+            read_results(tmp_path / "other.json")
+    with pytest.raises(ResultFileError, match="an empty name ''"):
+        find_system("")
 
 
 def test_comparison_needs_the_same_sets() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from onebit_kernels import LanguageModel
+from onebit_model import language_model_training
 from onebit_model.assets import SHIPPED_LANGUAGE_MODEL
 from onebit_model.decoding import text_of
-from onebit_model.errors import DamagedFileError, ForeignFileError, ModelFileError, TextFileError
+from onebit_model.errors import CorpusError, DamagedFileError, ForeignFileError, ModelFileError, TextFileError
 from onebit_model.language_model import (
     LanguageModelDescription,
     chosen_language_model,
@@ -179,6 +180,16 @@ def test_held_out_sentences_are_not_learned(tmp_path: Path) -> None:
     assert load_language_model(output, tokenizer.pieces).resident_bytes > 0
     with pytest.raises(ModelFileError, match="no sentence"):
         make_language_model(output, tokenizer, [held_out], [held_out], options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="empty: no manifest"):
+        make_language_model(output, tokenizer, [source], [tmp_path / "empty"], options)
+
+
+def test_a_vocabulary_that_no_key_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_model_training, "MOST_TOKENS", 20)
+    tokenizer = train_tokenizer(["turn the light on"] * 3, 20)
+    with pytest.raises(ModelFileError, match="the vocabulary has 20 pieces: up to 19 are possible"):
+        make_language_model(tmp_path / "model", tokenizer, [], [], LanguageModelOptions())
 
 
 def test_sentences_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ def test_layers_of_zeros_wake_up() -> None:
     wake_silent_layers(network)
     assert 0 < silent.abs().mean().item() < 0.01
     assert torch.equal(network.blocks[0].get_parameter("attention.query.weight"), before)
+    torch.nn.init.constant_(silent, 5e-13)  # zeros that were kept in 8 bits
+    wake_silent_layers(network, ("blocks.1.",))
+    assert silent.max() < 1e-6
+    wake_silent_layers(network, ("blocks.0.",))
+    assert silent.abs().mean().item() > 1e-3
 
 
 def test_the_live_teacher_has_full_context() -> None:

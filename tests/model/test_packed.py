@@ -191,7 +191,7 @@ def test_newer_version(packed_path: Path, version: str) -> None:
         read_packed(packed_path)
 
 
-@pytest.mark.parametrize("version", ["", "0", "-1", "one", "1.5"])
+@pytest.mark.parametrize("version", ["", "0", "-1", "one", "1.5", "9" * 5000])
 def test_no_version(packed_path: Path, version: str) -> None:
     rewrite_header(packed_path, lambda header: header["__metadata__"].update(version=version))
     with pytest.raises(DamagedFileError, match="no version"):
@@ -207,6 +207,18 @@ def test_metadata_must_be_whole(packed_path: Path, key: str) -> None:
     packed_path.write_bytes(content)
     rewrite_header(packed_path, lambda header: header["__metadata__"].update({key: "]"}))
     with pytest.raises(ModelFileError, match="cannot be read|not JSON"):
+        read_packed(packed_path)
+
+
+def test_a_deeply_nested_header_is_damage(packed_path: Path) -> None:
+    text = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    content = packed_path.read_bytes()
+    packed_path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(DamagedFileError, match="its header cannot be read"):
+        read_packed(packed_path)
+    packed_path.write_bytes(content)
+    rewrite_header(packed_path, lambda header: header["__metadata__"].update(training="[" * 100_000))
+    with pytest.raises(DamagedFileError, match="its metadata cannot be read"):
         read_packed(packed_path)
 
 

@@ -16,7 +16,7 @@ from onebit_model.trainer import train
 RECIPES = Path(__file__).parents[2] / "model" / "recipes"
 # Sizes shrink, everything else stays as it is written.
 MINIATURE = {
-    "blocks": "4\nd_model = 32\nheads = 2\nfeed_forward1 = 32\nfeed_forward2 = 48",
+    "blocks": "6\nd_model = 32\nheads = 2\nfeed_forward1 = 32\nfeed_forward2 = 48",
     "vocabulary_size": "40",
     "steps": "2",
     "batch_seconds": "8.0",

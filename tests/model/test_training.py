@@ -17,8 +17,9 @@ import torch
 
 from onebit_model.bench import ablation
 from onebit_model.checkpoint import load_checkpoint
-from onebit_model.errors import RecipeError
+from onebit_model.errors import OnebitError, RecipeError
 from onebit_model.recipe import load_recipe
+from onebit_model.tokenizer import train_tokenizer
 from onebit_model.trainer import Trainer, train
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
@@ -162,16 +163,20 @@ def test_ablation_trains_every_row_and_keeps_what_is_done(
     monkeypatch.setattr(sys, "argv", ["ablation", str(recipe), "--output", str(tmp_path)])
     ablation.main()
     table = capsys.readouterr().out.splitlines()[-7:]
-    filled = ["".join("x" if cell.strip() else "." for cell in line.split("|")[3:-1]) for line in table]
+    filled = ["".join("x" if cell.strip() else "." for cell in line.split("|")[4:-2]) for line in table]
     assert filled == ["x...", "...x", "...x", ".xxx", ".xxx", ".xxx", ".xxx"]
-    naive, scaled = (load_checkpoint(tmp_path / f"{row}-seed1" / "state.pt").network for row in (1, 2))
+    folders = [next(tmp_path.glob(f"{row}-seed1-*")) for row in range(7)]
+    naive, scaled = (load_checkpoint(folders[row] / "state.pt").network for row in (1, 2))
     below, above = "blocks.0.ff2.up.log_scale1", "blocks.1.ff2.up.log_scale1"
     assert below not in naive  # only what is trained is quantised
     assert not torch.equal(naive[above], scaled[above])
-    trained = (tmp_path / "6-seed1" / "log.csv").stat().st_mtime_ns
+    trained = (folders[6] / "log.csv").stat().st_mtime_ns
     ablation.main()
     assert capsys.readouterr().out.splitlines()[-7:] == table
-    assert (tmp_path / "6-seed1" / "log.csv").stat().st_mtime_ns == trained
+    assert (folders[6] / "log.csv").stat().st_mtime_ns == trained
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 1"))
+    ablation.main()  # another recipe: nothing of the old rows is taken for its own
+    assert len(list(tmp_path.glob("*-seed1-*"))) == 14
 
 
 def test_a_stage_starts_from_the_mean_of_two(corpus: Path, tmp_path: Path) -> None:
@@ -205,12 +210,14 @@ activations_from = 0.0
 
 def test_the_middle_block_learns_with_the_same_head(corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, "middle", 20, "intermediate_ctc = 0.5\n---\n")
+    recipe.write_text(recipe.read_text().replace("blocks = 2", "blocks = 4"))
     train(recipe, tmp_path / "middle")
     middle = [float(row[2]) for row in read_log(tmp_path / "middle") if row[1] == "ctc_middle"]
     assert middle[-1] < 0.7 * middle[0]
-    recipe.write_text(recipe.read_text().replace("average_after = 1", "average_after = 2"))
+    too_low = recipe.with_name("too-low.toml")
+    too_low.write_text(recipe.read_text().replace("average_after = 1", "average_after = 2"))
     with pytest.raises(RecipeError, match="intermediate_ctc"):
-        train(recipe, tmp_path / "too-low")
+        train(too_low, tmp_path / "too-low")
 
 
 def test_loader_threads_change_no_batch(corpus: Path, tmp_path: Path) -> None:
@@ -325,6 +332,9 @@ def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
     assert trainer.step == 3
     assert load_checkpoint(tmp_path / "first" / "weights.pt").step == 2
     assert load_checkpoint(tmp_path / "second" / "weights.pt").recipe == "miniature"
+    (tmp_path / "first" / "state.pt").unlink()
+    train(corpus / "both.toml", tmp_path)
+    assert not (tmp_path / "first" / "state.pt").exists()  # its weights were enough
 
 
 def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
@@ -342,9 +352,79 @@ def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
         ("name = 'x'\n", "optimizer"),
         ("name = 'x'\n[optimizer]\nsteps = 'many'\n", "steps"),
         ("name = ", "recipe"),
+        ("name = 'x'\n[data]\n", "bad.toml: data: missing: train$"),
+        ("optimizer = {}\n", "bad.toml: optimizer: missing: steps$"),
+        ("seed = 1\n", "bad.toml: missing: name, data, optimizer$"),
+        ("[[data.train]]\npath = 'x'\nstride = 0\n", "data: train: stride must be 1 or more, not 0"),
+        ("[optimizer]\nsteps = 1\naccumulate = 0\n", "optimizer: accumulate must be 1 or more"),
+        ("[model]\nheads = 0\n", "bad.toml: model: .*heads must be"),
+        ("stages = ['other.toml']\n", "nested stages are not possible"),
     ],
 )
 def test_a_bad_recipe_names_the_key(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(RecipeError, match=named):
         load_recipe(tmp_path / "bad.toml")
+
+
+def test_a_recipe_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"bad\.toml: not a text file"):
+        load_recipe(tmp_path / "bad.toml")
+    with pytest.raises(RecipeError, match=r"none\.toml: cannot be read: No such file"):
+        load_recipe(tmp_path / "none.toml")
+
+
+def test_a_mistake_in_a_later_stage_is_found_before_the_first_one_runs(corpus: Path, tmp_path: Path) -> None:
+    write_recipe(corpus, "first", 2)
+    (corpus / "inner.toml").write_text('stages = ["first.toml"]')
+    (corpus / "outer.toml").write_text('stages = ["first.toml", "inner.toml"]')
+    with pytest.raises(RecipeError, match=r"inner\.toml: nested stages are not possible"):
+        train(corpus / "outer.toml", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    (corpus / "outer.toml").write_text("stages = []")
+    with pytest.raises(RecipeError, match="at least one recipe"):
+        train(corpus / "outer.toml", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("vocabulary_size = 14", "vocabulary_size = 200"), "vocabulary_size 200 .* no more than [0-9]+ pieces"),
+        (("vocabulary_size = 14", "vocabulary_size = 3"), "vocabulary_size 3 .* characters alone are [0-9]+ pieces"),
+        (
+            ('path = "clips.jsonl"', 'path = "clips.jsonl"\ncorpora = ["none"]'),
+            "data.train holds no labelled",
+        ),
+        (('path = "clips.jsonl"', 'path = "gone.jsonl"'), "corpus not found: .*gone"),
+        (("chunks = [8, 0]", 'chunks = [8, 0]\nstart = "clips.jsonl"'), "clips.jsonl: not a training checkpoint"),
+        (("chunks = [8, 0]", 'chunks = [8, 0]\nstart = "no.safetensors"'), "no.safetensors: not a Whisper encoder"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(corpus: Path, tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
+    recipe = write_recipe(corpus, "wrong", 2)
+    recipe.write_text(recipe.read_text().replace(*change, 1))
+    with pytest.raises(OnebitError, match=complaint):
+        train(recipe, tmp_path)
+
+
+def test_a_vocabulary_of_no_texts_is_refused() -> None:
+    with pytest.raises(RecipeError, match="they are empty"):
+        train_tokenizer([], 20)
+
+
+def test_a_label_that_the_start_cannot_write_and_a_state_of_another_network_are_named(
+    corpus: Path, tmp_path: Path
+) -> None:
+    train(write_recipe(corpus, "before", 1), tmp_path / "before")
+    labels = (corpus / "clips.jsonl").read_text().replace('"text": "', '"text": "7 ', 1)
+    (corpus / "digits.jsonl").write_text(labels)
+    start = f'start = "{tmp_path / "before" / "weights.pt"}"\n'
+    recipe = write_recipe(corpus, "digits", 2, start)
+    recipe.write_text(recipe.read_text().replace("clips.jsonl", "digits.jsonl", 1))
+    with pytest.raises(RecipeError, match="digits: utterance 0: .*outside the vocabulary: '7 "):
+        train(recipe, tmp_path / "after")
+    recipe = write_recipe(corpus, "larger", 2)
+    recipe.write_text(recipe.read_text().replace("blocks = 2", "blocks = 3"))
+    with pytest.raises(RecipeError, match=r"state\.pt is the state of another network"):
+        train(recipe, tmp_path / "before")

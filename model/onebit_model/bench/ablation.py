@@ -2,29 +2,51 @@
 
     python -m onebit_model.bench.ablation model/recipes/ablation.toml [--output runs/ablation] [--seeds 1]
 
-The recipe says what is trained, on what and for how long; each row of the table below changes only how it is
-quantised, and keeps what the rows above it added. Word error rates are greedy, of the recipe's dev set, by the torch
-network. Rows that were finished before are not trained again.
+The recipe says what is trained, on what and for how long; each row of the table changes only how that is quantised, and
+keeps what the rows above it added. A row takes as many steps as the others, not as much time: "passes" says how often
+the network is run in each. Word error rates are greedy, of the recipe's dev set, by the torch network, with their 95 %
+bootstrap intervals; the last column compares the 1-bit texts with those of the row above (MAPSSWE). A row that was
+finished before, by the same recipe from the same start, is neither trained nor scored again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from dataclasses import replace
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onebit_model.assembly import network_from_checkpoint
+from onebit_model.checkpoint import STATE_NAME, load_checkpoint
+from onebit_model.comparison import compare
+from onebit_model.corpora import Utterance
+from onebit_model.dev_scoring import transcribe
+from onebit_model.evaluation import summarise
+from onebit_model.quantizers import Precision
 from onebit_model.recipe import QuantizeConfig, Recipe, load_recipe
+from onebit_model.report import percent
+from onebit_model.results import ScoredUtterance, SystemResult, read_results, write_results
+from onebit_model.scored_systems import FULL_PRECISION_BITS
+from onebit_model.tensor_file import file_sha256
+from onebit_model.tokenizer import Tokenizer
 from onebit_model.trainer import Trainer
 
-RATES = "rates.json"
-PRECISIONS = {"wer": "full precision", "wer_4bit": "4 bit", "wer_2bit": "2 bit", "wer_1bit": "1 bit"}
+RESULTS = "results.json"
+DEV = "dev"
+COLUMNS = {FULL_PRECISION_BITS: "full precision", 4: "4 bit", 2: "2 bit", 1: "1 bit"}
 
 
-def rows(parts: tuple[str, ...]) -> Iterator[tuple[str, QuantizeConfig | None]]:
+@dataclass(frozen=True)
+class Row:
+    name: str
+    quantize: QuantizeConfig | None
+    passes: int  # through what is trained, in every step
+
+
+def rows(parts: tuple[str, ...]) -> Iterator[Row]:
     """The table, from the control to the whole method; `parts` of the network are quantised."""
-    yield "full-precision control", None
+    yield Row("full-precision control", None, 1)
     naive = QuantizeConfig(
         parts=parts,
         passes="one",
@@ -39,42 +61,81 @@ def rows(parts: tuple[str, ...]) -> Iterator[tuple[str, QuantizeConfig | None]]:
         ramp=0.0,
         activations_from=1.0,
     )
-    yield "naive 1 bit: a fixed scale per tensor", naive
+    yield Row("naive 1 bit: a fixed scale per tensor", naive, 1)
     scaled = replace(naive, learnable_scales=True)
-    yield "+ learnable scales", scaled
+    yield Row("+ learnable scales", scaled, 1)
     cotrained = replace(scaled, passes="joint", precisions=(1, 2, 4), ctc_weight=0.5)
-    yield "+ co-training with 2 bit, 4 bit and full precision", cotrained
+    yield Row("+ co-training with 2 bit, 4 bit and full precision", cotrained, 2)
     stochastic = replace(cotrained, stochastic_share=1.0)
-    yield "+ stochastic precision", stochastic
+    yield Row("+ stochastic precision", stochastic, 3)
     distilled = replace(stochastic, distillation_weight=1.0)
-    yield "+ distillation", distilled
-    yield (
-        "+ ours: nested codes, scales per row, private norms, matched encoder outputs, ramp, int8 activations",
-        replace(
-            distilled,
-            nested=True,
-            per_row=True,
-            private_norms=True,
-            matching_weight=0.5,
-            ramp=0.25,
-            activations_from=0.75,
-        ),
+    yield Row("+ distillation", distilled, 3)
+    ours = replace(
+        distilled,
+        nested=True,
+        per_row=True,
+        private_norms=True,
+        matching_weight=0.5,
+        ramp=0.25,
+        activations_from=0.75,
     )
+    yield Row("+ nested codes, scales per row, private norms, matched outputs, ramp, int8 activations", ours, 3)
 
 
-def error_rates(recipe: Recipe, root: Path, output: Path) -> dict[str, float]:
-    """Word error rates of the dev set after training by `recipe`, or those kept from before."""
-    kept = output / RATES
+def results(recipe: Recipe, root: Path, output: Path) -> list[SystemResult]:
+    """What the dev set's texts are after training by `recipe`, at every precision that was trained."""
+    kept = output / RESULTS
     if not kept.exists():
         trainer = Trainer(recipe, root, output, output.parent / "caches")
         trainer.run()
-        if trainer.precision is not None and recipe.quantize is not None:
-            trainer.precision.activations = recipe.quantize.activations_from < 1
-        rates = {name: value for name, value in trainer.evaluate().items() if name in PRECISIONS}
-        kept.write_text(json.dumps(rates))
-    rates = json.loads(kept.read_text())
-    assert isinstance(rates, dict)
-    return rates
+        write_results(kept, list(_scored(recipe, output / STATE_NAME, trainer.dev_set)))
+    return read_results(kept)
+
+
+def _scored(recipe: Recipe, state: Path, utterances: list[Utterance]) -> Iterator[SystemResult]:
+    checkpoint = load_checkpoint(state)
+    network, precision = network_from_checkpoint(checkpoint)
+    sha256 = file_sha256(state)
+    for bits in _trained_bits(recipe.quantize):
+        _choose(precision, bits, recipe.quantize)
+        texts = transcribe(network, Tokenizer(checkpoint.tokenizer), utterances)
+        scored = [ScoredUtterance(u.id, u.speaker, u.text, text) for u, text in zip(utterances, texts, strict=True)]
+        yield SystemResult(COLUMNS[bits], bits, "segment", 0, sha256, {DEV: scored})
+
+
+def _trained_bits(quantize: QuantizeConfig | None) -> Sequence[int]:
+    return (FULL_PRECISION_BITS,) if quantize is None else sorted(quantize.precisions, reverse=True)
+
+
+def _choose(precision: Precision | None, bits: int, quantize: QuantizeConfig | None) -> None:
+    if precision is not None and quantize is not None:
+        precision.bits, precision.ramp, precision.activations = bits, 1.0, quantize.activations_from < 1
+
+
+def folder(recipe: Recipe, root: Path, number: int) -> str:
+    """A name that another recipe or another start does not share."""
+    start = file_sha256(root / recipe.start) if recipe.start else ""
+    digest = hashlib.sha256(f"{recipe!r} {start}".encode()).hexdigest()
+    return f"{number}-seed{recipe.seed}-{digest[:8]}"
+
+
+def line(row: Row, seed: int, found: Sequence[SystemResult], above: Sequence[SystemResult]) -> str:
+    by_bits = {system.bits: system for system in found}
+    cells = [_rate(by_bits[bits]) if bits in by_bits else "" for bits in COLUMNS]
+    return f"| {row.name} | {row.passes} | {seed} | {' | '.join(cells)} | {_against(found, above)} |"
+
+
+def _rate(system: SystemResult) -> str:
+    score = next(score for score in summarise(system) if score.set == DEV)
+    return f"{percent(score.rate)} ({percent(score.interval.low)}-{percent(score.interval.high)})"
+
+
+def _against(found: Sequence[SystemResult], above: Sequence[SystemResult]) -> str:
+    pair = [system for systems in (above, found) for system in systems if system.bits == 1]
+    if len(pair) < 2:
+        return ""
+    test = next(row.test for row in compare(*pair).rows if row.set == DEV)
+    return "" if test is None else f"{test.p:.2g}"
 
 
 def main() -> None:
@@ -85,14 +146,19 @@ def main() -> None:
     arguments = parser.parse_args()
     base = load_recipe(arguments.recipe)
     root = arguments.recipe.resolve().parent
-    lines = [f"| | seed | {' | '.join(PRECISIONS.values())} |", "|---|---" + "|---" * len(PRECISIONS) + "|"]
+    lines = [
+        f"Quantised and trained: {', '.join(base.trainable)}; {base.optimizer.steps} steps.",
+        "",
+        f"| | passes | seed | {' | '.join(COLUMNS.values())} | p, 1 bit against the row above |",
+        "|---|---|---" + "|---" * (len(COLUMNS) + 1) + "|",
+    ]
     for seed in range(base.seed, base.seed + arguments.seeds):
-        for number, (name, quantize) in enumerate(rows(base.trainable)):
-            recipe = replace(base, seed=seed, quantize=quantize)
-            rates = error_rates(recipe, root, arguments.output / f"{number}-seed{seed}")
-            trained = {"wer_1bit"} if quantize and quantize.precisions == (1,) else rates.keys()
-            values = [f"{rates[key]:.1f}" if key in rates and key in trained else "" for key in PRECISIONS]
-            lines.append(f"| {name} | {seed} | {' | '.join(values)} |")
+        above: list[SystemResult] = []
+        for number, row in enumerate(rows(base.trainable)):
+            recipe = replace(base, seed=seed, quantize=row.quantize)
+            found = results(recipe, root, arguments.output / folder(recipe, root, number))
+            lines.append(line(row, seed, found, above))
+            above = found
     print("\n".join(lines))
 
 
