@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from onebit_model.output_paths import check_output, check_output_folder, check_plot
+
 app = typer.Typer(help="Speech recognition at 1, 2 and 4 bits.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+MOST_ROWS = 1 << 16
 LANGUAGE_MODEL_HELP = "Language model of the beam search. Default: the shipped one; none: no model."
 
 
@@ -34,10 +39,24 @@ def errors_for_people() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
-        if error.filename is None:
-            raise
-        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        _forget_output()
+        # Whoever read the output has seen enough.
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"error: {_reason(error)}", err=True)
         raise typer.Exit(1) from error
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def _forget_output() -> None:
+    """What could not be written is not tried once more at the end of the program, where it would be a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_bits(text: str) -> tuple[int, ...]:
@@ -56,16 +75,38 @@ def split_phrases(lists: list[str] | None) -> list[str]:
     return [phrase for text in lists or [] for phrase in text.split(",")]
 
 
+def parse_counts(text: str, option: str, most: int) -> list[int]:
+    """ "1,16" -> [1, 16], of numbers from 1 to `most`."""
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if not all(1 <= count <= most for count in counts):
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers from 1 to {most}", param_hint=option)
+    return counts
+
+
+def finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[str | None, typer.Option(metavar="INTEGER", help="Port to listen on.")] = None,
     model: Annotated[str | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
-    default_bits: Annotated[int | None, typer.Option(help="Precision where a request names none.")] = None,
+    default_bits: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Precision where a request names none.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate (PEM).")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
-    """Serve over HTTP and WebSocket. Every other setting is a variable of the environment: docs/settings.md."""
+    """Serve over HTTP and WebSocket. Every other setting is a variable of the environment: docs/settings.md.
+
+    An empty option counts as not given.
+    """
     with errors_for_people():
         from onebit_service.commands import run_server
 
@@ -91,19 +132,19 @@ def transcribe(
         typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 16."),
     ] = None,
     hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+    model: Annotated[str, typer.Option(metavar="PATH", help="Packed file. Default: the shipped one.")] = "",
     language_model: Annotated[str, typer.Option(help=LANGUAGE_MODEL_HELP)] = "",
 ) -> None:
     """Print what is said in audio files, one segment a line, without a server."""
     with errors_for_people():
         from onebit_model.recognizer import Recognizer
-        from onebit_service.commands import open_source, transcribe_file
+        from onebit_service.commands import naming_audio, open_source, transcribe_file
 
         recognizer = Recognizer.load(model, language_model=language_model)
         search = recognizer.search(beam, split_phrases(hotwords))
         frames: dict[str, Literal[0, 8, 16]] = {"segment": 0, "8": 8, "16": 16}
         for file in files:
-            with open_source(file) as source:
+            with open_source(file) as source, naming_audio(file):
                 for text in transcribe_file(recognizer, source, bits, frames[chunk.value], search):
                     typer.echo(text if len(files) == 1 else f"{file}: {text}")
 
@@ -124,7 +165,7 @@ def stream(
     with errors_for_people():
         import asyncio
 
-        from websockets.exceptions import WebSocketException
+        from websockets.exceptions import InvalidStatus, WebSocketException
 
         from onebit_service.client import StreamOptions, StreamRefusedError
         from onebit_service.stream_command import StreamJob, run_stream
@@ -132,7 +173,12 @@ def stream(
         try:
             options = StreamOptions(bits=bits, hotwords=split_phrases(hotwords))
             asyncio.run(run_stream(StreamJob(url, file, options, key, real_time)))
-        except (StreamRefusedError, WebSocketException, OSError) as error:
+        except InvalidStatus as error:
+            # The server never refuses a stream like this, but says why: this is another path, or another server.
+            hint = " (is the path right? streams are at /stream)" if error.response.status_code in (403, 404) else ""
+            typer.echo(f"error: {error}{hint}", err=True)
+            raise typer.Exit(1) from error
+        except (StreamRefusedError, WebSocketException) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
 
@@ -168,7 +214,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Word error rates with intervals, on labelled sets; or a comparison of two results."""
+    if report and not compare:
+        raise typer.BadParameter("--report goes with --compare")
+    if bits and checkpoint:
+        raise typer.BadParameter("--checkpoint is scored at full precision: leave --bits out")
     with errors_for_people():
+        check_output(json_file)
+        check_output_folder(report)
         if compare:
             _compare(*compare, report)
             return
@@ -186,9 +238,9 @@ def evaluate(
             systems = score_checkpoint(checkpoint, names, decoding)
         else:
             systems = score_packed(model, names, parse_bits(bits) if bits else (), decoding)
+        _print(*([score_markdown(systems)] if markdown else score_tables(systems)))
         if json_file:
             write_results(json_file, systems, summary_document(systems))
-        _print(*([score_markdown(systems)] if markdown else score_tables(systems)))
 
 
 def _compare(baseline_name: str, other_name: str, report_folder: Path | None) -> None:
@@ -224,6 +276,7 @@ def export(
 ) -> None:
     """Pack a training checkpoint for serving (needs torch)."""
     with errors_for_people():
+        check_output(out)
         from onebit_model.evaluation import wer_table
         from onebit_model.export import export_checkpoint, keep_checkpoint
         from onebit_model.results import read_results
@@ -246,7 +299,10 @@ def average(
     out: Annotated[Path, typer.Option(help="Checkpoint to write, without optimiser state.")],
 ) -> None:
     """Average the weights of checkpoints (needs torch)."""
+    if len(checkpoints) < 2:
+        raise typer.BadParameter("name two or more checkpoints: one has no mean")
     with errors_for_people():
+        check_output(out)
         from onebit_model.export import average_checkpoints
 
         average_checkpoints(checkpoints, out)
@@ -264,13 +320,18 @@ def language_model(
     held_out: Annotated[
         list[Path] | None, typer.Option(help="Manifests whose sentences must not be in it; repeatable.")
     ] = None,
-    order: Annotated[int, typer.Option(help="Longest n-gram, in pieces.")] = 5,
-    entries: Annotated[int, typer.Option(help="N-grams above the first order to keep.")] = 300_000,
-    weight: Annotated[float, typer.Option(help="Of its log-probabilities in the beam search.")] = 0.7,
-    token_bonus: Annotated[float, typer.Option(help="For every piece; a language model alone shortens texts.")] = 2.5,
+    order: Annotated[int, typer.Option(min=1, max=7, help="Longest n-gram, in pieces.")] = 5,
+    entries: Annotated[int, typer.Option(min=1, help="N-grams above the first order to keep.")] = 300_000,
+    weight: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Of its log-probabilities in the beam search.")
+    ] = 0.7,
+    token_bonus: Annotated[
+        float, typer.Option(callback=finite, help="For every piece; a language model alone shortens texts.")
+    ] = 2.5,
 ) -> None:
     """Make an n-gram language model of a model's vocabulary (needs sentencepiece)."""
     with errors_for_people():
+        check_output(out)
         from onebit_model.checkpoint import load_checkpoint
         from onebit_model.language_model_training import LanguageModelOptions, make_language_model
         from onebit_model.tokenizer import Tokenizer
@@ -318,9 +379,13 @@ def bench_kernels(
 
     if isa and isa not in isa_names():
         raise typer.BadParameter(f"available: {', '.join(isa_names())}", param_hint="--isa")
+    counts = parse_counts(rows, "--rows", MOST_ROWS)
+    with errors_for_people():
+        check_output(json_file)
+        check_plot(plot_file)
     console = Console()
     with console.status("measuring") as status:
-        plan = Plan(list(MODEL_SHAPES), [int(part) for part in rows.split(",")], turns, isa=isa)
+        plan = Plan(list(MODEL_SHAPES), counts, turns, isa=isa)
         report = run(plan, progress=status.update)
     show(report, console)
     if json_file:
@@ -345,12 +410,15 @@ def bench_engine(
     from onebit_model.assets import model_path
     from onebit_model.bench.engine import Plan, run, to_json
     from onebit_model.bench.engine_tables import plot, show
+    from onebit_model.config import MAXIMUM_SEGMENT_SECONDS
 
     if isa and isa not in isa_names():
         raise typer.BadParameter(f"available: {', '.join(isa_names())}", param_hint="--isa")
+    lengths = parse_counts(seconds, "--seconds", MAXIMUM_SEGMENT_SECONDS)
     console = Console()
     with errors_for_people(), console.status("measuring") as status:
-        lengths = [int(part) for part in seconds.split(",")]
+        check_output(json_file)
+        check_plot(plot_file)
         report = run(Plan(model_path(model), lengths, turns, isa or None), progress=status.update)
     show(report, console)
     if json_file:

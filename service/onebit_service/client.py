@@ -17,8 +17,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidURI
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from onebit_service.stream_messages import (
     SUBPROTOCOL,
@@ -109,11 +110,20 @@ async def _receive(connection: ClientConnection) -> ServerMessage:
     return message
 
 
+def _check_url(url: str) -> None:
+    """Raises InvalidURI for every address that none can be connected to, which websockets does for some only."""
+    try:
+        parse_uri(url).host.encode("idna")
+    except ValueError as error:
+        raise InvalidURI(url, str(error)) from error
+
+
 @asynccontextmanager
 async def open_stream(
     url: str, options: StreamOptions | None = None, key: str | None = None
 ) -> AsyncIterator[StreamClient]:
     """Connects and configures; raises StreamRefusedError when the server does not want to."""
+    _check_url(url)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     fields = {name: value for name, value in asdict(options or StreamOptions()).items() if value is not None}
     # Nothing is gained by compressing audio, and the server does not offer it.

@@ -5,43 +5,49 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from onebit_model.audio import AudioOptions, open_audio
 from onebit_model.byte_feed import ByteFeed
-from onebit_model.errors import MissingAudioError
+from onebit_model.errors import AudioError, MissingAudioError
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_model.recognizer import Chunk, Recognizer
 from onebit_model.search import GREEDY, Search
-from onebit_service.settings import Settings
+from onebit_service.errors import InvalidParameterError, SettingError
+from onebit_service.settings import Settings, unknown_variables
 
 READ_BYTES = 1 << 16
 
 
-def run_server(overrides: dict[str, Any]) -> int:
+def run_server(options: Mapping[str, str | None]) -> int:
     """Settings from the environment, with what the command line says on top. The exit code."""
+    try:
+        return _run_server(options)
+    except SettingError as error:
+        if not options.get(error.field):
+            raise
+        option = "--" + error.field.replace("_", "-")
+        raise InvalidParameterError(error.field, f"{option}: {error.complaint}") from error
+
+
+def _run_server(options: Mapping[str, str | None]) -> int:
     from onebit_service.allocator import spare_memory
 
     spare_memory()
     # structlog would load it for coloured tracebacks: 4 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    import structlog
+
     from onebit_service.application import create_app
     from onebit_service.server import serve
 
-    given = {name: value for name, value in overrides.items() if value is not None}
-    settings = replace(Settings.from_environment(os.environ), **given)
-    app = create_app(settings)
-    print(f"Try:  {curl_line(settings)}", flush=True)
+    app = create_app(Settings.from_environment(os.environ, options))
+    for name in unknown_variables(os.environ):
+        structlog.get_logger("onebit").warning("unknown_setting", variable=name)
     return serve(app)
-
-
-def curl_line(settings: Settings) -> str:
-    scheme = "https" if settings.tls_cert else "http"
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"curl -F file=@speech.wav '{scheme}://{host}:{settings.port}/transcribe?bits=1'"
 
 
 def transcribe_file(
@@ -61,6 +67,16 @@ def transcribe_file(
     finally:
         reader.feed.abandon()
         reader.join()
+
+
+@contextmanager
+def naming_audio(path: Path) -> Iterator[None]:
+    """Which file it is whose audio cannot be used."""
+    try:
+        yield
+    except AudioError as error:
+        name = "standard input" if str(path) == "-" else path
+        raise AudioError(f"{name}: {error}") from error
 
 
 class FileFeed(threading.Thread):

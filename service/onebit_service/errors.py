@@ -3,7 +3,9 @@
 OnebitError                 (onebit_model.errors: model files, audio, precisions)
 └── ServiceError
     ├── InvalidParameterError   a field that is unknown or holds a bad value
-    │   └── UnknownModelError       a model name that nothing here has (OpenAI routes)
+    │   ├── UnknownModelError       a model name that nothing here has (OpenAI routes)
+    │   └── SettingError            a setting of the server that cannot be used
+    ├── ListenError             an address that the server cannot listen on
     ├── UnauthorizedError       no key, or a wrong one
     ├── ForbiddenOriginError    a browser page that is not on the list
     ├── BusyError               not now; says when to come back
@@ -48,6 +50,16 @@ class InvalidParameterError(ServiceError):
 
 
 class UnknownModelError(InvalidParameterError):
+    pass
+
+
+class SettingError(InvalidParameterError):
+    def __init__(self, name: str, complaint: str) -> None:
+        super().__init__(name, f"setting ONEBIT_{name.upper()}: {complaint}")
+        self.complaint = complaint
+
+
+class ListenError(ServiceError):
     pass
 
 

@@ -9,9 +9,12 @@ import structlog
 
 from onebit_service.settings import Settings
 
+# Without a handler of their own these write bare lines to standard error.
+FOREIGN = ("python_multipart", "asyncio")
+
 
 def configure_logs(settings: Settings) -> None:
-    """Our own events and those of uvicorn, in one form."""
+    """Our own events and those of libraries, in one form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -35,9 +38,12 @@ def configure_logs(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    for name in ("onebit", "uvicorn"):
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    # Of other libraries only what goes wrong: their debugging would fill the log with every piece of a body.
+    levels = {"onebit": level, "uvicorn": level} | dict.fromkeys(FOREIGN, max(level, logging.WARNING))
+    for name, least in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(settings.log_level.upper())
+        logger.setLevel(least)
         logger.propagate = False
     logging.getLogger("uvicorn.access").disabled = True

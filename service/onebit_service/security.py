@@ -15,8 +15,8 @@ from starlette.requests import HTTPConnection
 
 from onebit_service.errors import (
     ForbiddenOriginError,
-    InvalidParameterError,
     RateLimitedError,
+    SettingError,
     UnauthorizedError,
 )
 from onebit_service.settings import Settings
@@ -39,12 +39,13 @@ class Keys:
         keys = list(settings.api_keys)
         if settings.api_keys_file:
             try:
-                lines = Path(settings.api_keys_file).read_text().splitlines()
-            except OSError as error:
-                raise InvalidParameterError("api_keys_file", f"setting ONEBIT_API_KEYS_FILE: {error}") from error
+                lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "the file is not text in UTF-8"
+                raise SettingError("api_keys_file", f"{settings.api_keys_file}: {reason}") from error
             keys += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             if not keys:
-                raise InvalidParameterError("api_keys_file", "setting ONEBIT_API_KEYS_FILE: the file holds no key")
+                raise SettingError("api_keys_file", f"{settings.api_keys_file}: the file holds no key")
         return Keys(keys)
 
     @property
@@ -90,14 +91,17 @@ class RateLimit:
         self._item: RateLimitItem | None = None
         if not text:
             return
-        from limits import parse
+        from limits import parse_many
         from limits.storage import MemoryStorage
         from limits.strategies import MovingWindowRateLimiter
 
         try:
-            self._item = parse(text)
+            items = parse_many(text)
         except ValueError as error:
-            raise InvalidParameterError("rate_limit", f"setting ONEBIT_RATE_LIMIT: {text!r} is no rate") from error
+            raise SettingError("rate_limit", f"{text!r} is no rate such as 60/minute") from error
+        if len(items) > 1 or items[0].amount < 1:
+            raise SettingError("rate_limit", f"{text!r} is not one rate of 1 or more")
+        self._item = items[0]
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, client: str) -> None:

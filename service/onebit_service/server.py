@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from onebit_service.allocator import IdleTrim
 from onebit_service.errors import DrainingError
+from onebit_service.listening import bound_listener, curl_line, tls_fault
 from onebit_service.peer import PeerProtocol
 from onebit_service.service import Service
 
@@ -26,9 +27,6 @@ log = structlog.get_logger("onebit.server")
 # For the answers of what was cut off to leave.
 FAREWELL_SECONDS = 2.0
 LARGEST_FRAME_BYTES = 1 << 20
-# The end of a connection is seen behind everything that was sent before it: an upload that is held back must not have
-# minutes of audio in the kernel when its client leaves.
-RECEIVE_BUFFER_BYTES = 1 << 18
 
 
 class Server(uvicorn.Server):
@@ -55,6 +53,15 @@ class Server(uvicorn.Server):
             self._idle_trim.look(self._service.scheduler.busy)
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.force_exit and self._service.loaded:
+            self._service.scheduler.fail_all(_cut_off_error())
+        await super().shutdown(sockets)
+        # uvicorn leaves this out at a forced end; but threads that are inside the engine when the interpreter goes away
+        # leave the engine's objects behind, which it complains about.
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     def _drain(self) -> None:
         now = time.monotonic()
         if not self._service.loaded:
@@ -68,12 +75,16 @@ class Server(uvicorn.Server):
         if now >= self._drain_until and not self._cut_off:
             self._cut_off = True
             self._drain_until = now + FAREWELL_SECONDS
-            scheduler.fail_all(DrainingError("the server is shutting down and could not finish this", 5.0))
+            scheduler.fail_all(_cut_off_error())
         self.should_exit = not scheduler.busy or (self._cut_off and now >= self._drain_until)
 
 
+def _cut_off_error() -> DrainingError:
+    return DrainingError("the server is shutting down and could not finish this", 5.0)
+
+
 def serve(app: FastAPI) -> int:
-    """Runs until a signal; the exit code is 0 after an orderly end."""
+    """Runs until a signal; the exit code is 0 after an orderly end. Raises SettingError and ListenError before."""
     service: Service = app.state.service
     settings = service.settings
     config = uvicorn.Config(
@@ -92,8 +103,14 @@ def serve(app: FastAPI) -> int:
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise tls_fault(settings, error) from error
+    listener = bound_listener(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    print(f"Try:  {curl_line(settings, port)}", flush=True)
+    log.info("listening", host=settings.host, port=port)
     server = Server(config, service)
-    listener = config.bind_socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     server.run([listener])
     return 0 if service.failure is None and server.started else 1

@@ -12,12 +12,14 @@ import structlog
 
 from onebit_kernels import isa_names
 from onebit_model.assets import model_path
+from onebit_model.errors import UnknownSetError
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_model.language_model import chosen_language_model
 from onebit_model.packed import PackedModel, read_packed
 from onebit_model.recognizer import Recognizer, resident_bytes
+from onebit_model.reference import read_set
 from onebit_model.search import Search, chosen_search
-from onebit_service.errors import InvalidParameterError, LoadingError
+from onebit_service.errors import LoadingError, SettingError
 from onebit_service.metrics import Metrics
 from onebit_service.reference_scorer import ReferenceScorer
 from onebit_service.scheduler import Scheduler
@@ -28,20 +30,37 @@ from onebit_service.tracing import Tracing
 log = structlog.get_logger("onebit")
 
 
+def chosen_ffmpeg(settings: Settings) -> Ffmpeg | None:
+    """The usual one may be absent, one that was named may not."""
+    found = Ffmpeg.find(settings.ffmpeg, settings.ffmpeg_seconds)
+    if found is None and settings.ffmpeg not in ("", "ffmpeg"):
+        raise SettingError("ffmpeg", f"{settings.ffmpeg}: there is no program here that can be run")
+    return found
+
+
+def check_reference_sets(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            read_set(name)
+        except (UnknownSetError, UnicodeDecodeError) as error:
+            raise SettingError("reference_sets", str(error)) from error
+
+
 class Service:
     def __init__(self, settings: Settings) -> None:
-        """Raises ModelFileError or InvalidParameterError: what is wrong with the file or a setting is known at once."""
+        """Raises ModelFileError or SettingError: what is wrong with the file or a setting is known at once."""
         self.settings = settings
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
         self.language_model = chosen_language_model(settings.language_model, self.packed.vocabulary)
         if settings.isa and settings.isa not in isa_names():
-            raise InvalidParameterError("isa", f"setting ONEBIT_ISA: {settings.isa!r} is not one of {isa_names()}")
+            raise SettingError("isa", f"{settings.isa!r} is not one of {', '.join(isa_names())}")
         self.metrics = Metrics()
         self.keys = Keys.load(settings)
         self.tracing = Tracing(settings.otlp_endpoint)
         self.rate_limit = RateLimit(settings.rate_limit)
-        self.ffmpeg = Ffmpeg.find(settings.ffmpeg, settings.ffmpeg_seconds)
+        self.ffmpeg = chosen_ffmpeg(settings)
+        check_reference_sets(settings.reference_sets)
         self.decoders = ThreadPoolExecutor(settings.max_files, thread_name_prefix="decode")
         self.failure: BaseException | None = None
         self._scheduler: Scheduler | None = None

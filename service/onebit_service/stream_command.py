@@ -24,7 +24,7 @@ from onebit_model.config import SAMPLE_RATE
 from onebit_model.errors import MissingAudioError
 from onebit_model.ffmpeg import Ffmpeg
 from onebit_service.client import StreamClient, StreamOptions, open_stream, paced
-from onebit_service.commands import FileFeed, open_source
+from onebit_service.commands import FileFeed, naming_audio, open_source
 from onebit_service.stream_messages import FinalMessage, PartialMessage
 
 PACKET_SECONDS = 0.1
@@ -107,7 +107,7 @@ async def _in_thread(source: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _decoded(path: Path) -> Iterator[bytes]:
-    with open_source(path) as source:
+    with open_source(path) as source, naming_audio(path):
         yield from _whole_packets(_pcm_blocks(source))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from onebit_service.errors import InvalidParameterError
+from onebit_service.errors import SettingError
 
 
 class Tracing:
@@ -54,8 +54,7 @@ def _provider(endpoint: str, exporter: Any) -> Any:
 
             exporter = OTLPSpanExporter(endpoint)
     except ImportError as error:
-        message = "setting ONEBIT_OTLP_ENDPOINT needs the extra: pip install 'onebit[telemetry]'"
-        raise InvalidParameterError("otlp_endpoint", message) from error
+        raise SettingError("otlp_endpoint", "needs the extra: pip install 'onebit[telemetry]'") from error
     provider = TracerProvider(resource=Resource.create({"service.name": "onebit"}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

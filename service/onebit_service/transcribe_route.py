@@ -51,7 +51,7 @@ class TranscribeOptions(BaseModel):
     )
     format: Format = "json"
     timestamps: Timestamps | None = Field(None, description="Detail of `segments`; all of it where it is absent.")
-    channel: str = Field("mix", pattern=r"^(mix|split|\d{1,2})$", description="mix, split, or a number from 0.")
+    channel: str = Field("mix", pattern=r"^(mix|split|[0-9]{1,2})$", description="mix, split, or a number from 0.")
     chunk: Literal["8", "16", "segment"] = Field("segment", description="What the network sees at once.")
     hotwords: list[str] = Field([], description="Comma-separated phrases to prefer; repeatable.")
     beam: int | None = Field(

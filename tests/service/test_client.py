@@ -110,15 +110,21 @@ def test_stream_command_without_audio(server: Any, tmp_path: Path, source: str) 
     reason = {"nothing": "No such file", "text": "not audio", "no recorder": "no recording program"}[source]
     assert done.stderr.startswith("error:")
     assert reason in done.stderr
+    assert (str(tmp_path / source) in done.stderr) == (source != "no recorder")
 
 
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/stream", "nonsense", "{http}/stream", "{ws}/nothing"])
+BAD_URLS = ["ws://127.0.0.1:1/stream", "ws://127.0.0.1:99999/stream", "ws://[::1/stream", "nonsense", "{http}/stream"]
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, f"ws://{64 * 'a'}/stream", "{ws}/", "{ws}/nothing"])
 def test_stream_command_without_server(server: Any, tmp_path: Path, clip: Any, url: str) -> None:
     audio = tmp_path / "speech.wav"
     audio.write_bytes(clip.encoded())
     done = stream_command(str(audio), "--url", url.format(http=server.url, ws=f"ws://{server.address}"))
     assert done.returncode == 1
     assert done.stderr.startswith("error:")
+    assert done.stderr.count("\n") == 1
+    assert ("streams are at /stream" in done.stderr) == url.startswith("{ws}")
 
 
 def test_stream_command_with_a_precision_that_is_not_there(server: Any, tmp_path: Path, clip: Any) -> None:

@@ -41,6 +41,7 @@ def check(answer: httpx.Response, status: int, code: str, field: str | None = No
         ("timestamps=letter", "invalid_parameter", "timestamps"),
         ("channel=left", "invalid_parameter", "channel"),
         ("channel=7", "invalid_parameter", "channel"),
+        ("channel=%EF%BC%90", "invalid_parameter", "channel"),
         ("chunk=9", "invalid_parameter", "chunk"),
         ("beam=0", "invalid_parameter", "beam"),
         ("beam=x", "invalid_parameter", "beam"),
@@ -108,6 +109,34 @@ def test_not_audio(client: httpx.Client, body: bytes) -> None:
 )
 def test_impossible_pcm(client: httpx.Client, clip: Any, kind: str) -> None:
     check(client.post("/transcribe", content=clip.pcm, headers={"content-type": kind}), 415, "unsupported_media")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "named"),
+    [
+        ("endianness=middle", "endianness"),
+        ("rate=", "rate"),
+        ('rate=""; channels=1', "rate"),
+        ("endianness=big-endian; format=f32le", "f32be"),
+    ],
+)
+def test_pcm_parameters_are_named(client: httpx.Client, clip: Any, parameter: str, named: str) -> None:
+    headers = {"content-type": f"audio/L16; {parameter}"}
+    error = check(client.post("/transcribe", content=clip.pcm, headers=headers), 415, "unsupported_media")
+    assert named in error["message"]
+
+
+def test_a_channel_that_is_not_there(client: httpx.Client, clip: Any) -> None:
+    answer = client.post("/transcribe?channel=1", content=clip.encoded())
+    assert "one channel" in check(answer, 422, "invalid_parameter", "channel")["message"]
+
+
+def test_a_broken_body_stays_inside_the_log(server: Any, client: httpx.Client) -> None:
+    client.post("/transcribe", content=b"OggS", headers={"content-type": "multipart/form-data"})
+    lines = server.log.read_text().splitlines()
+    about_it = [line for line in lines if "Expected boundary" in line]
+    assert about_it
+    assert all(json.loads(line)["level"] == "warning" for line in about_it)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,11 +16,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from onebit_service.application import create_app
+from onebit_service.errors import ListenError, SettingError
+from onebit_service.listening import bound_listener, curl_line
+from onebit_service.server import serve
+from onebit_service.settings import Settings
 
 
 def onebit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +91,135 @@ def test_missing_model_file_and_bad_settings(model_file: Path) -> None:
     assert done.returncode == 1
     assert "z80" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ffmpeg", "/nowhere/ffmpeg"),
+        ("ffmpeg", __file__),
+        ("rate_limit", "0/minute"),
+        ("rate_limit", "often"),
+        ("rate_limit", "5/minute;9/hour"),
+        ("reference_sets", "ljspeech,nothing"),
+        ("api_keys_file", "/nowhere/keys"),
+        ("api_keys_file", "{keys}"),
+        ("isa", "z80"),
+    ],
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, name: str, value: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_bytes(b"caf\xe9\n")
+    with pytest.raises(SettingError, match=f"ONEBIT_{name.upper()}: "):
+        create_app(Settings.from_environment({f"ONEBIT_{name.upper()}": value.format(keys=keys)}))
+
+
+def test_an_option_is_named_as_it_was_given() -> None:
+    assert onebit("serve", "--port", "1e3").stderr == "error: --port: '1e3' is not a whole number\n"
+    assert onebit("serve", "--default-bits", "3").stderr == "error: --default-bits: 3 must be 1, 2 or 4\n"
+
+
+@pytest.mark.parametrize("at_fault", ["tls_cert", "tls_key"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "text"])
+def test_certificates_that_cannot_be_used(tmp_path: Path, at_fault: str, kind: str) -> None:
+    bad = tmp_path / kind
+    if kind == "folder":
+        bad.mkdir()
+    elif kind == "text":
+        bad.write_text("hello")
+    files = {"tls_cert": certifi.where(), "tls_key": certifi.where()} | {at_fault: str(bad)}
+    with pytest.raises(SettingError, match=f"{at_fault.upper()}: {bad}: "):
+        serve(create_app(Settings(port=0, **files)))  # type: ignore[arg-type]
+
+
+def test_an_address_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = onebit("serve", "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "::2", 64 * "a", "two..dots"])
+def test_hosts_that_are_not_here(host: str) -> None:
+    with pytest.raises(ListenError, match="cannot listen on "):
+        bound_listener(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1:9"), ("::", "[::1]:9"), ("fe80::1", "[fe80::1]:9"), ("box", "box:9")]
+)
+def test_curl_line(host: str, shown: str) -> None:
+    assert f"http://{shown}/transcribe" in curl_line(Settings(host=host), 9)
+
+
+def test_empty_options_and_any_port(model_file: Path) -> None:
+    """As `--host "$UNSET"` gives them. The line to try has the port that was found."""
+    command = [sys.executable, "-m", "onebit_service", "serve", "--host", "", "--model", "", "--port", "0"]
+    with subprocess.Popen(
+        command, env=os.environ | {"ONEBIT_MAX_STREAM": "3"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", program.stdout.readline())
+        assert found
+        assert httpx.get(f"http://127.0.0.1:{found[1]}/health/live").status_code == 200
+        program.send_signal(signal.SIGTERM)
+        _, log = program.communicate(timeout=60)
+    events = [json.loads(line) for line in log.splitlines()]
+    assert [event["variable"] for event in events if event["event"] == "unknown_setting"] == ["ONEBIT_MAX_STREAM"]
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_two_interrupts_end_quietly(start_server: Any, encoded: Any, is_busy: bool) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, 16_000 * 1800).astype(np.float32)
+    with start_server() as server:
+        data = encoded(noise, 16_000)
+        ask = lambda: httpx.post(f"{server.url}/transcribe", content=data, timeout=60)  # noqa: E731
+        upload = threading.Thread(target=ask)
+        if is_busy:
+            upload.start()
+            while server.gauge("asr_queue_depth") == 0:
+                time.sleep(0.02)
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert server.process.wait(20) == 0
+        if is_busy:
+            upload.join()
+        events = [json.loads(line) for line in server.log.read_text().splitlines() if not line.startswith("Try:")]
+        assert {event["level"] for event in events} == {"info"}
+
+
+def test_transcribe_names_the_file_at_fault(clip: Any, tmp_path: Path) -> None:
+    (tmp_path / "good.wav").write_bytes(clip.encoded())
+    (tmp_path / "bad.wav").write_text("hello")
+    (tmp_path / "empty.wav").touch()
+    for name, complaint in (("bad.wav", "not audio"), ("empty.wav", "there is no audio")):
+        done = onebit("transcribe", "--model", "", str(tmp_path / "good.wav"), str(tmp_path / name))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {tmp_path / name}: ")
+        assert complaint in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["transcribe", "stream"])
+@pytest.mark.parametrize("output", ["full disk", "closed pipe"])
+def test_output_that_cannot_be_written(server: Any, clip: Any, tmp_path: Path, command: str, output: str) -> None:
+    audio = tmp_path / "speech.wav"
+    audio.write_bytes(clip.encoded())
+    options = ["--url", server.stream_url] if command == "stream" else []
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with Path("/dev/full").open("wb") if output == "full disk" else os.fdopen(write_end, "wb") as target:
+        done = subprocess.run(
+            [sys.executable, "-m", "onebit_service", command, str(audio), *options],
+            stdout=target,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == ("error: No space left on device\n" if output == "full disk" else "")
 
 
 def test_transcribe_command(model_file: Path, clip: Any, recognizer: Any, tmp_path: Path) -> None:
