@@ -17,10 +17,10 @@ from onebit_model.quantizers import Precision, quantise
 from onebit_model.recipe import EVERYTHING, QuantizeConfig
 
 
-def quantizer_options(config: QuantizeConfig, scheme: str | None = None) -> dict[str, Any]:
+def quantizer_options(config: QuantizeConfig) -> dict[str, Any]:
     """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
-    chosen = scheme or ("nested" if config.nested else "independent")
-    options = {"per_row": config.per_row, "scheme": chosen, "private_norms": config.private_norms}
+    scheme = "nested" if config.nested else "ternary" if config.ternary else "independent"
+    options = {"per_row": config.per_row, "scheme": scheme, "private_norms": config.private_norms}
     # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
     return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
 

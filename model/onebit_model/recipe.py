@@ -94,6 +94,7 @@ class QuantizeConfig:
 
     passes: str = "one"  # one | joint
     nested: bool = True
+    ternary: bool = False  # 2 bit is the paper's -s, 0, s; without nested codes
     per_row: bool = True
     private_norms: bool = True
     learnable_scales: bool = True  # else they stay as fitted to the starting weights
@@ -122,6 +123,8 @@ class QuantizeConfig:
             raise RecipeError('passes = "joint" teaches with its own higher precision: no teacher, no local_share')
         if self.passes == "one" and self.teacher_input == "clean" and (self.block_matching_weight or self.local_share):
             raise RecipeError('block_matching_weight and local_share need teacher_input = "student"')
+        if self.nested and self.ternary:
+            raise RecipeError("ternary 2 bit has codes of its own: nested = false")
         if not self.nested and self.one_bit_clip != NESTED_ONE_BIT_CLIP:
             raise RecipeError("one_bit_clip is of nested codes: leave it out where nested = false")
 

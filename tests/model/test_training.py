@@ -18,6 +18,7 @@ import torch
 from onebit_model.bench import ablation
 from onebit_model.checkpoint import load_checkpoint
 from onebit_model.errors import OnebitError, RecipeError
+from onebit_model.quantizers import quantised_layers
 from onebit_model.recipe import load_recipe
 from onebit_model.tokenizer import train_tokenizer
 from onebit_model.trainer import Trainer, train
@@ -342,6 +343,23 @@ def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
     train(recipe, tmp_path)
     names = {row[1] for row in read_log(tmp_path)}
     assert {"ctc_high", "ctc_1bit", "ctc_mixed", "kl_1bit", "kl_mixed"} <= names
+
+
+def test_two_bit_may_be_the_papers_ternary(corpus: Path, tmp_path: Path) -> None:
+    switches = 'passes = "joint"\nnested = false\nternary = true\nper_row = false\n'
+    trainer = train(write_recipe(corpus, "ternary", 2, f"---\n[quantize]\n{switches}"), tmp_path)
+    assert trainer.precision is not None
+    trainer.precision.bits, trainer.precision.ramp = 2, 1.0
+    layer = next(iter(quantised_layers(trainer.network).values()))
+    scale = layer.scale(2).item()
+    assert layer.quantised_weight(2).unique().tolist() == pytest.approx([-scale, 0, scale])
+    assert load_checkpoint(tmp_path / "weights.pt").quantize == {
+        "per_row": False,
+        "scheme": "ternary",
+        "private_norms": True,
+    }
+    with pytest.raises(RecipeError, match="nested = false"):
+        load_recipe(write_recipe(corpus, "both", 2, "---\n[quantize]\nternary = true\n"))
 
 
 @pytest.mark.parametrize(
