@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install -c constraints.txt --no-build-isolation
 NATIVE := pyproject.toml constraints.txt kernels/CMakeLists.txt \
   $(shell find kernels/onebit_kernels/src -type f 2>/dev/null)
-CLIPS := model/onebit_model/reference/ljspeech/ljspeech.0.tar
+CLIPS := model/onebit_model/reference_sets/ljspeech/ljspeech.0.tar
 
 .PHONY: run lint test test-system check train bench sanitize neon-test compose-check helm-check rules-check soak loadtest clean
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
 
 SAMPLE_RATE = 16_000
 BYTES_PER_SECOND = 2 * SAMPLE_RATE

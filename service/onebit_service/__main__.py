@@ -1,3 +1,3 @@
-from onebit_service.cli import app
+from onebit_service.commands.cli import app
 
 app()

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidURI
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from onebit_service.stream_messages import (
+from onebit_service.routes.stream_messages import (
     SUBPROTOCOL,
     Done,
     ErrorMessage,

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onebit_model.audio import NoSuchChannelError
+from onebit_model.audio.reading import NoSuchChannelError
 from onebit_model.errors import (
     AudioTooLargeError,
     InvalidAudioError,

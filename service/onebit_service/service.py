@@ -11,18 +11,18 @@ from importlib.metadata import version
 import structlog
 
 from onebit_kernels import isa_names
-from onebit_model.assets import model_path
+from onebit_model.audio.ffmpeg import Ffmpeg
+from onebit_model.data.reference import read_set
 from onebit_model.errors import UnknownSetError
-from onebit_model.ffmpeg import Ffmpeg
-from onebit_model.language_model import chosen_language_model
-from onebit_model.packed import PackedModel, read_packed
-from onebit_model.recognizer import Recognizer, resident_bytes
-from onebit_model.reference import read_set
-from onebit_model.search import Search, chosen_search
+from onebit_model.files.assets import model_path
+from onebit_model.files.packed import PackedModel, read_packed
+from onebit_model.recognition.recognizer import Recognizer, resident_bytes
+from onebit_model.text.language_model import chosen_language_model
+from onebit_model.text.search import Search, chosen_search
 from onebit_service.errors import LoadingError, SettingError
 from onebit_service.metrics import Metrics
-from onebit_service.reference_scorer import ReferenceScorer
-from onebit_service.scheduler import Scheduler
+from onebit_service.scheduling.reference_scorer import ReferenceScorer
+from onebit_service.scheduling.scheduler import Scheduler
 from onebit_service.security import Keys, RateLimit
 from onebit_service.settings import Settings
 from onebit_service.tracing import Tracing

@@ -143,7 +143,7 @@ def test_the_pod_outlives_the_drain(name: str) -> None:
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
     drain = float(manifests["ConfigMap"]["data"]["ONEBIT_DRAIN_SECONDS"])
     sleep = float(container(manifests)["lifecycle"]["preStop"]["exec"]["command"][1])
-    # Two seconds of farewell and five of lingering connections: see service/onebit_service/server.py.
+    # Two seconds of farewell and five of lingering connections: see service/onebit_service/server/running.py.
     assert pod["terminationGracePeriodSeconds"] >= sleep + drain + 7
 
 

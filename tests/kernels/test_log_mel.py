@@ -5,7 +5,7 @@ import pytest
 from random_model import speech_like
 
 from onebit_kernels import log_mel
-from onebit_model import features
+from onebit_model.audio import features
 
 
 @pytest.mark.parametrize("samples", [1, 200, 640, 641, 16_000, 51_237])

@@ -21,9 +21,9 @@ from reference_model import ReferenceModel
 
 from onebit_kernels import Engine, Model, log_mel
 from onebit_model.config import ModelConfig
-from onebit_model.export import network_from_packed
-from onebit_model.packed import ModelDescription, PackedModel, read_packed, write_packed
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
+from onebit_model.files.packed import ModelDescription, PackedModel, read_packed, write_packed
+from onebit_model.network.export import network_from_packed
 
 NARROW = SMALL | {"blocks": 1, "average_after": 1}
 Array = NDArray[np.float64]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from onebit_model.config import ModelConfig
-from onebit_model.layout import low_bit_layers, norm_specs, norms, pack_planes, tensor_specs
-from onebit_model.packed import ModelDescription, Tensors, write_packed
+from onebit_model.files.layout import low_bit_layers, norm_specs, norms, pack_planes, tensor_specs
+from onebit_model.files.packed import ModelDescription, Tensors, write_packed
 
 TINY = ModelConfig(
     mel_bins=20,

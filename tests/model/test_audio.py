@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from onebit_model.audio import Audio, AudioOptions, PcmFormat, Resampler, open_audio
-from onebit_model.byte_feed import ByteFeed
+from onebit_model.audio.byte_feed import ByteFeed
+from onebit_model.audio.reading import Audio, AudioOptions, PcmFormat, Resampler, open_audio
 from onebit_model.errors import (
     AudioTooLargeError,
     InvalidAudioError,

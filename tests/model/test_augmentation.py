@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from onebit_model.augmentation import (
+from onebit_model.data.augmentation import (
     AugmentConfig,
     WaveformAugmenter,
     change_speed,
@@ -17,7 +17,7 @@ from onebit_model.augmentation import (
     reverberate,
     telephone_band,
 )
-from onebit_model.batching import batches_from, epoch_batches, on_grid
+from onebit_model.data.batching import batches_from, epoch_batches, on_grid
 from onebit_model.errors import CorpusError
 
 RATE = 16_000

@@ -12,7 +12,7 @@ from rich.console import Console
 from onebit_kernels import Model
 from onebit_model.bench import encoders, engine, engine_tables
 from onebit_model.config import ModelConfig
-from onebit_model.packed import ModelDescription, PackedModel, read_packed, write_packed
+from onebit_model.files.packed import ModelDescription, PackedModel, read_packed, write_packed
 
 SMALL = ModelConfig(
     d_model=64, heads=2, blocks=2, feed_forward1=64, feed_forward2=64, average_after=1, vocabulary_size=6

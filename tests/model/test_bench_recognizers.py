@@ -3,7 +3,7 @@
 from functools import partial
 
 from onebit_model.bench.recognizers import hear, onebit
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
 
 
 def test_what_a_recognizer_made_of_clips_and_what_that_took() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onebit_model.bench.robustness import are_right, calibration_error, music, onset_seconds
-from onebit_model.scoring import align
+from onebit_model.evaluation.scoring import align
 
 
 def test_words_of_the_hypothesis_are_right_or_wrong_in_their_order() -> None:

@@ -13,18 +13,18 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from onebit_model.assembly import starting_network
-from onebit_model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.config import ModelConfig
 from onebit_model.errors import DamagedFileError, ModelFileError, RecipeError
-from onebit_model.export import average_checkpoints, export_checkpoint, network_from_packed
-from onebit_model.full_precision import full_precision_model
-from onebit_model.network import Conformer
-from onebit_model.packed import read_packed
-from onebit_model.quantizers import quantise
-from onebit_model.results import ScoredUtterance, SystemResult, read_results, write_results
-from onebit_model.tokenizer import train_tokenizer
-from onebit_service.cli import app
+from onebit_model.evaluation.full_precision import full_precision_model
+from onebit_model.evaluation.results import ScoredUtterance, SystemResult, read_results, write_results
+from onebit_model.files.packed import read_packed
+from onebit_model.network.assembly import starting_network
+from onebit_model.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from onebit_model.network.conformer import Conformer
+from onebit_model.network.export import average_checkpoints, export_checkpoint, network_from_packed
+from onebit_model.network.quantizers import quantise
+from onebit_model.text.tokenizer import train_tokenizer
+from onebit_service.commands.cli import app
 
 SMALL = ModelConfig(
     d_model=32, heads=2, blocks=2, feed_forward1=48, feed_forward2=48, average_after=1, vocabulary_size=40

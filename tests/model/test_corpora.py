@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from onebit_model.corpora import AudioSpan, normalise_conversation, read_corpus, read_manifests, select
+from onebit_model.data.corpora import AudioSpan, normalise_conversation, read_corpus, read_manifests, select
 from onebit_model.errors import CorpusError
 
 

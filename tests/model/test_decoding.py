@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebit_model.decoding import Word, confidence_of, text_of, words_from_tokens
+from onebit_model.text.decoding import Word, confidence_of, text_of, words_from_tokens
 
 PIECES = ("\u2581", "\u2581he", "l", "lo", "\u2581you", "'s")
 

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from onebit_model.comparison import Comparison, compare
-from onebit_model.corpora import AudioSpan, Utterance
+from onebit_model.data.corpora import AudioSpan, Utterance
 from onebit_model.errors import ResultFileError
-from onebit_model.evaluation import MACRO, POOLED, score, summarise, wer_table
-from onebit_model.report import (
+from onebit_model.evaluation.comparison import Comparison, compare
+from onebit_model.evaluation.evaluation import MACRO, POOLED, score, summarise, wer_table
+from onebit_model.evaluation.report import (
     comparison_document,
     comparison_markdown,
     comparison_table,
@@ -26,7 +26,7 @@ from onebit_model.report import (
     verdict,
     write_report,
 )
-from onebit_model.results import (
+from onebit_model.evaluation.results import (
     ScoredUtterance,
     SystemResult,
     common_sets,

@@ -11,11 +11,11 @@ import torch
 
 from onebit_model.config import ModelConfig
 from onebit_model.errors import ModelFileError, UnsupportedBitsError
-from onebit_model.export import export_network, network_from_packed, pack_network
-from onebit_model.layout import low_bit_layers, low_bit_weights
-from onebit_model.network import Conformer
-from onebit_model.packed import ModelDescription
-from onebit_model.quantizers import Precision, QuantLinear, quantise
+from onebit_model.files.layout import low_bit_layers, low_bit_weights
+from onebit_model.files.packed import ModelDescription
+from onebit_model.network.conformer import Conformer
+from onebit_model.network.export import export_network, network_from_packed, pack_network
+from onebit_model.network.quantizers import Precision, QuantLinear, quantise
 
 
 def quantised_network(config: ModelConfig, **options: bool) -> tuple[Conformer, Precision]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onebit_model.bench.hotword_recall import Tally, heard_text, rare_words
-from onebit_model.search import Search
+from onebit_model.text.search import Search
 
 VOCABULARY = ("\u2581a", "b", "\u2581c")
 

@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 
 from onebit_kernels import LanguageModel
-from onebit_model import language_model_training
-from onebit_model.assets import SHIPPED_LANGUAGE_MODEL
-from onebit_model.decoding import text_of
+from onebit_model.data.reference import read_set
 from onebit_model.errors import CorpusError, DamagedFileError, ForeignFileError, ModelFileError, TextFileError
-from onebit_model.language_model import (
+from onebit_model.evaluation.scoring import ErrorCounts, align_texts
+from onebit_model.files.assets import SHIPPED_LANGUAGE_MODEL
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.text.decoding import text_of
+from onebit_model.text.language_model import (
     LanguageModelDescription,
     chosen_language_model,
     load_language_model,
     vocabulary_sha256,
     write_language_model,
 )
-from onebit_model.language_model_training import LanguageModelOptions, make_language_model
-from onebit_model.ngrams import Level, estimate, log_probabilities, trie
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set
-from onebit_model.scoring import ErrorCounts, align_texts
-from onebit_model.tokenizer import read_sentences, train_tokenizer
+from onebit_model.text.tokenizer import read_sentences, train_tokenizer
+from onebit_model.training import language_model_training
+from onebit_model.training.language_model_training import LanguageModelOptions, make_language_model
+from onebit_model.training.ngrams import Level, estimate, log_probabilities, trie
 
 TOKENS = 6
 VOCABULARY = tuple("abcdef")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onebit_model.config import ModelConfig
-from onebit_model.layout import code_values, low_bit_layers, pack_planes, tensor_specs, unpack_planes
+from onebit_model.files.layout import code_values, low_bit_layers, pack_planes, tensor_specs, unpack_planes
 
 CODES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 40)), elements=st.integers(0, 15))
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from onebit_model.live import AudioTail, Event, Final, LiveOptions, LiveStream, Partial
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set
-from onebit_model.voice import SileroVoice
+from onebit_model.data.reference import read_set
+from onebit_model.recognition.live import AudioTail, Event, Final, LiveOptions, LiveStream, Partial
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.voice import SileroVoice
 
 Samples = npt.NDArray[np.float32]
 RATE = 16_000
@@ -212,7 +212,7 @@ def test_files_of_any_length(recognizer: Recognizer, sentences: list[Samples]) -
 
 
 def test_company_changes_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
-    from onebit_model.segmentation import AudioSegment
+    from onebit_model.recognition.segmentation import AudioSegment
 
     engine = recognizer.engine(BITS)
     pieces = [AudioSegment(sentence, 0) for sentence in [*sentences, pause(1) * 0]]

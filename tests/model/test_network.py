@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from onebit_model import features
+from onebit_model.audio import features
 from onebit_model.config import ModelConfig
-from onebit_model.frontend import LogMel
-from onebit_model.network import SEGMENT, Conformer, attention_mask, average_pairs
-from onebit_model.pretrained import load_whisper_encoder, wake_silent_layers
-from onebit_model.sources import Inputs
-from onebit_model.teachers import LiveTeacher
+from onebit_model.network.conformer import SEGMENT, Conformer, attention_mask, average_pairs
+from onebit_model.network.frontend import LogMel
+from onebit_model.network.pretrained import load_whisper_encoder, wake_silent_layers
+from onebit_model.training.sources import Inputs
+from onebit_model.training.teachers import LiveTeacher
 
 SMALL = ModelConfig(
     d_model=64, heads=2, blocks=3, feed_forward1=96, feed_forward2=128, average_after=1, vocabulary_size=20

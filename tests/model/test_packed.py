@@ -23,7 +23,7 @@ from onebit_model.errors import (
     OnebitError,
     UnsupportedBitsError,
 )
-from onebit_model.packed import ModelDescription, Tensors, read_packed, write_packed
+from onebit_model.files.packed import ModelDescription, Tensors, read_packed, write_packed
 
 TensorMaker = Callable[..., Tensors]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from onebit_model.checkpoint import load_checkpoint
-from onebit_model.recipe import load_recipe, recipe_stages
-from onebit_model.trainer import train
+from onebit_model.network.checkpoint import load_checkpoint
+from onebit_model.training.recipe import load_recipe, recipe_stages
+from onebit_model.training.trainer import train
 
 RECIPES = Path(__file__).parents[2] / "model" / "recipes"
 # Sizes shrink, everything else stays as it is written.

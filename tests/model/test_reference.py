@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from onebit_model.data.reference import ROOT, read_set, read_sets, reference_sets, set_name
 from onebit_model.errors import CorpusError, UnknownSetError
-from onebit_model.normalization import normalise
-from onebit_model.reference import ROOT, read_set, read_sets, reference_sets, set_name
+from onebit_model.text.normalization import normalise
 
 SIZES = {"common-voice": (201, 45), "librispeech-other": (100, 10), "ljspeech": (385, 1)}
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from onebit_model.config import ModelConfig
-from onebit_model.network import Conformer
-from onebit_model.quantizers import codes4, dequantise, quantise, quantised_layers
-from onebit_model.scale_fitting import fit_scales, fitted_scales
+from onebit_model.network.conformer import Conformer
+from onebit_model.network.quantizers import codes4, dequantise, quantise, quantised_layers
+from onebit_model.network.scale_fitting import fit_scales, fitted_scales
 
 
 def error(rows: torch.Tensor, scales: dict[int, torch.Tensor], bits: int) -> float:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebit_model.normalization import normalise
-from onebit_model.scoring import ErrorCounts, align, align_texts
+from onebit_model.evaluation.scoring import ErrorCounts, align, align_texts
+from onebit_model.text.normalization import normalise
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=9)
 

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from onebit_model.corpora import Utterance
+from onebit_model.data.corpora import Utterance
+from onebit_model.data.reference import read_set
 from onebit_model.errors import SearchOptionError
-from onebit_model.live import Final, LiveOptions, LiveStream, Partial
-from onebit_model.recognizer import Recognizer, Segment
-from onebit_model.reference import read_set
-from onebit_model.search import GREEDY, Search, chosen_search
-from onebit_model.segmentation import AudioSegment
+from onebit_model.recognition.live import Final, LiveOptions, LiveStream, Partial
+from onebit_model.recognition.recognizer import Recognizer, Segment
+from onebit_model.recognition.segmentation import AudioSegment
+from onebit_model.text.search import GREEDY, Search, chosen_search
 
 VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
 BITS = 4

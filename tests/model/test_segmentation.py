@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onebit_model.segmentation import AudioSegment, Segmenter, quietest_point
+from onebit_model.recognition.segmentation import AudioSegment, Segmenter, quietest_point
 
 RATE = 16_000
 

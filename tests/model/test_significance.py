@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from onebit_model.scoring import Alignment, align
-from onebit_model.significance import (
+from onebit_model.evaluation.scoring import Alignment, align
+from onebit_model.evaluation.significance import (
     block_sums,
     error_segments,
     holm,

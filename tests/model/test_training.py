@@ -16,12 +16,12 @@ import soundfile
 import torch
 
 from onebit_model.bench import ablation
-from onebit_model.checkpoint import load_checkpoint
 from onebit_model.errors import OnebitError, RecipeError
-from onebit_model.quantizers import quantised_layers
-from onebit_model.recipe import load_recipe
-from onebit_model.tokenizer import train_tokenizer
-from onebit_model.trainer import Trainer, train
+from onebit_model.network.checkpoint import load_checkpoint
+from onebit_model.network.quantizers import quantised_layers
+from onebit_model.text.tokenizer import train_tokenizer
+from onebit_model.training.recipe import load_recipe
+from onebit_model.training.trainer import Trainer, train
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
 
@@ -61,7 +61,7 @@ warmup_steps = 4
 TRAIN_IN_ONE_THREAD = """
 import sys, torch
 from pathlib import Path
-from onebit_model.trainer import train
+from onebit_model.training.trainer import train
 torch.set_num_threads(1)
 train(Path(sys.argv[1]), Path(sys.argv[2]))
 """

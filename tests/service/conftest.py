@@ -21,9 +21,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from onebit_model.assets import SHIPPED_MODEL
-from onebit_model.recognizer import Recognizer, Segment
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
+from onebit_model.files.assets import SHIPPED_MODEL
+from onebit_model.recognition.recognizer import Recognizer, Segment
 
 START_SECONDS = 60.0
 Samples = npt.NDArray[np.float32]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from onebit_service.client import StreamOptions, StreamRefusedError, open_stream, paced
-from onebit_service.stream_messages import FinalMessage
+from onebit_service.routes.stream_messages import FinalMessage
 
 
 async def heard(server: Any, packets: Any, **options: Any) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from onebit_service.application import create_app
+from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 
 

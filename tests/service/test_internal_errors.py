@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from onebit_service.application import create_app
+from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 
 
@@ -77,7 +77,7 @@ def test_a_file(http: TestClient, log: Log, clip: Any, monkeypatch: pytest.Monke
     if place == "engine":
         monkeypatch.setattr(http.app.state.service.scheduler.recognizer, "recognize", broken)  # type: ignore[attr-defined]
     else:
-        monkeypatch.setattr("onebit_service.transcription.open_audio", broken)
+        monkeypatch.setattr("onebit_service.routes.transcription.open_audio", broken)
     fields = {"model": "whisper-1"} if path.startswith("/v1/") else {}
     files = {"file": clip.encoded()}
     answer = http.post(path, files=files, data=fields, headers={"x-request-id": "file-1"})

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 from websockets.asyncio.client import connect
 
-from onebit_service.application import create_app
+from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 
 CAPACITY = 8

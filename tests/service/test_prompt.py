@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onebit_service.prompt import phrases_of
+from onebit_service.routes.prompt import phrases_of
 
 VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import soundfile
 
-from onebit_model.corpora import Utterance
-from onebit_model.decoding import text_of
-from onebit_model.normalization import normalise
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set
-from onebit_model.scoring import ErrorCounts, align_texts
-from onebit_service import reference_scorer
-from onebit_service.idle_work import IdleWork
+from onebit_model.data.corpora import Utterance
+from onebit_model.data.reference import read_set
+from onebit_model.evaluation.scoring import ErrorCounts, align_texts
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.text.decoding import text_of
+from onebit_model.text.normalization import normalise
 from onebit_service.metrics import Metrics
-from onebit_service.reference_scorer import ReferenceScorer
-from onebit_service.scheduler import Scheduler
+from onebit_service.scheduling import reference_scorer
+from onebit_service.scheduling.idle_work import IdleWork
+from onebit_service.scheduling.reference_scorer import ReferenceScorer
+from onebit_service.scheduling.scheduler import Scheduler
 from onebit_service.settings import Settings
 
 NAME = "librispeech-other"

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onebit_model.live import Final, LiveOptions
-from onebit_model.recognizer import Recognizer
-from onebit_model.segmentation import AudioSegment
-from onebit_service import file_turns, recent_waits
+from onebit_model.recognition.live import Final, LiveOptions
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.segmentation import AudioSegment
 from onebit_service.errors import DrainingError, OverloadedError
-from onebit_service.fair_queue import FairQueue
-from onebit_service.file_turns import FileTurns
 from onebit_service.metrics import Metrics
-from onebit_service.recent_waits import RecentWaits
-from onebit_service.scheduler import Scheduler
+from onebit_service.scheduling import file_turns, recent_waits
+from onebit_service.scheduling.fair_queue import FairQueue
+from onebit_service.scheduling.file_turns import FileTurns
+from onebit_service.scheduling.recent_waits import RecentWaits
+from onebit_service.scheduling.scheduler import Scheduler
+from onebit_service.scheduling.work import PENDING_SEGMENTS, FileRequest, News, StreamJob
 from onebit_service.settings import Settings
-from onebit_service.work import PENDING_SEGMENTS, FileRequest, News, StreamJob
 
 RATE = 16_000
 

@@ -23,10 +23,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from onebit_service.application import create_app
 from onebit_service.errors import ListenError, SettingError
-from onebit_service.listening import bound_listener, curl_line
-from onebit_service.server import serve
+from onebit_service.server.application import create_app
+from onebit_service.server.listening import bound_listener, curl_line
+from onebit_service.server.running import serve
 from onebit_service.settings import Settings
 
 
@@ -42,7 +42,7 @@ def test_serving_needs_no_torch(model_file: Path, clip: Any, tmp_path: Path) -> 
     audio.write_bytes(clip.encoded())
     program = textwrap.dedent(f"""
         import sys, asyncio, httpx
-        from onebit_service.application import create_app
+        from onebit_service.server.application import create_app
         from onebit_service.settings import Settings
 
         async def main():

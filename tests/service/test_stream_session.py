@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from onebit_service.application import create_app
+from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 
 IDLE_SECONDS = 0.2

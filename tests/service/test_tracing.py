@@ -8,7 +8,7 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from onebit_service.application import create_app
+from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 from onebit_service.tracing import Tracing
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from onebit_model.search import GREEDY
+from onebit_model.text.search import GREEDY
 
 
 def text_of(answer: httpx.Response) -> str:

@@ -20,8 +20,8 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 
-from onebit_model.assets import SHIPPED_MODEL
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
+from onebit_model.files.assets import SHIPPED_MODEL
 
 HOURS = 2
 MEGABYTE = 1e6

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from onebit_model.audio import AudioOptions, open_audio
-from onebit_model.byte_feed import ByteFeed
+from onebit_model.audio.byte_feed import ByteFeed
+from onebit_model.audio.ffmpeg import Ffmpeg
+from onebit_model.audio.reading import AudioOptions, open_audio
 from onebit_model.errors import AudioTooLargeError, UnsupportedMediaError
-from onebit_model.ffmpeg import Ffmpeg
 
 TONE = (0.2 * np.sin(np.arange(3 * 16_000) * 0.2)).astype(np.float32)
 

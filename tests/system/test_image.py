@@ -152,7 +152,7 @@ def served(image: Image) -> Iterator[Served]:
 
 
 def clip() -> bytes:
-    with tarfile.open(ROOT / "model/onebit_model/reference/ljspeech/ljspeech.0.tar") as archive:
+    with tarfile.open(ROOT / "model/onebit_model/reference_sets/ljspeech/ljspeech.0.tar") as archive:
         member = archive.extractfile("LJ001-0002.opus")
         assert member is not None
         return member.read()

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from onebit_model.assets import SHIPPED_MODEL
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
+from onebit_model.files.assets import SHIPPED_MODEL
+from onebit_model.recognition.recognizer import Recognizer
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 def small_set(folder: Path) -> Path:
     """Three clips of a shipped set: all of it would be scored for a minute."""
-    shipped = ROOT / "model/onebit_model/reference/ljspeech"
+    shipped = ROOT / "model/onebit_model/reference_sets/ljspeech"
     rows = [json.loads(line) for line in (shipped / "ljspeech.jsonl").read_text().splitlines()[:3]]
     with tarfile.open(shipped / rows[0]["archive"]) as archive:
         for row in rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from websockets.sync.client import connect
 
-from onebit_model.assets import SHIPPED_MODEL
+from onebit_model.files.assets import SHIPPED_MODEL
 
 
 def test_tls(tmp_path: Path) -> None:

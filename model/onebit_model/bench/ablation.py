@@ -17,20 +17,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onebit_model.assembly import network_from_checkpoint
-from onebit_model.checkpoint import STATE_NAME, load_checkpoint
-from onebit_model.comparison import compare
-from onebit_model.corpora import Utterance
-from onebit_model.dev_scoring import transcribe
-from onebit_model.evaluation import summarise
-from onebit_model.quantizers import Precision
-from onebit_model.recipe import QuantizeConfig, Recipe, load_recipe
-from onebit_model.report import percent
-from onebit_model.results import ScoredUtterance, SystemResult, read_results, write_results
-from onebit_model.scored_systems import FULL_PRECISION_BITS
-from onebit_model.tensor_file import file_sha256
-from onebit_model.tokenizer import Tokenizer
-from onebit_model.trainer import Trainer
+from onebit_model.data.corpora import Utterance
+from onebit_model.evaluation.comparison import compare
+from onebit_model.evaluation.evaluation import summarise
+from onebit_model.evaluation.report import percent
+from onebit_model.evaluation.results import ScoredUtterance, SystemResult, read_results, write_results
+from onebit_model.evaluation.scored_systems import FULL_PRECISION_BITS
+from onebit_model.files.tensor_file import file_sha256
+from onebit_model.network.assembly import network_from_checkpoint
+from onebit_model.network.checkpoint import STATE_NAME, load_checkpoint
+from onebit_model.network.quantizers import Precision
+from onebit_model.text.tokenizer import Tokenizer
+from onebit_model.training.dev_scoring import transcribe
+from onebit_model.training.recipe import QuantizeConfig, Recipe, load_recipe
+from onebit_model.training.trainer import Trainer
 
 RESULTS = "results.json"
 DEV = "dev"

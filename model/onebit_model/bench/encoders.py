@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onebit_kernels import Engine, Model, log_mel
-from onebit_model.packed import PackedModel
+from onebit_model.files.packed import PackedModel
 
 Samples = npt.NDArray[np.float32]
 LogProbabilities = npt.NDArray[np.float32]
@@ -97,8 +97,8 @@ def plain_network(packed: PackedModel) -> Any:
     from torch import Tensor, nn
     from torch.nn import functional as F
 
-    from onebit_model.export import network_from_packed
-    from onebit_model.network import average_pairs
+    from onebit_model.network.conformer import average_pairs
+    from onebit_model.network.export import network_from_packed
 
     class Plain(nn.Module):
         def __init__(self) -> None:

@@ -22,8 +22,8 @@ from onebit_kernels.bench.kernels import cpu_name, version_of
 from onebit_model.bench.encoders import Encoder, Samples, onnx_encoders, our_encoder, torch_encoder
 from onebit_model.bench.memory import Memory, measure_memory
 from onebit_model.config import SAMPLE_RATE
-from onebit_model.packed import PackedModel, read_packed
-from onebit_model.reference import read_set
+from onebit_model.data.reference import read_set
+from onebit_model.files.packed import PackedModel, read_packed
 
 CHUNK = 8  # 640 ms
 BATCHES = (1, 2, 8, 32)

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from onebit_kernels import BeamSearch, Hotwords
-from onebit_model.corpora import read_manifests
-from onebit_model.decoding import WORD_START, text_of, words_from_tokens
-from onebit_model.recognizer import Recognizer
-from onebit_model.scoring import ErrorCounts, align_texts
-from onebit_model.search import MOST_HOTWORDS, Search
-from onebit_model.tokenizer import BLANK, read_sentences
+from onebit_model.data.corpora import read_manifests
+from onebit_model.evaluation.scoring import ErrorCounts, align_texts
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.text.decoding import WORD_START, text_of, words_from_tokens
+from onebit_model.text.search import MOST_HOTWORDS, Search
+from onebit_model.text.tokenizer import BLANK, read_sentences
 
 Rows = npt.NDArray[np.float32]
 Heard = tuple[str, str, Rows]

@@ -14,7 +14,7 @@ import gc, json, sys
 from pathlib import Path
 import numpy as np
 from onebit_kernels import Engine, Model
-from onebit_model.packed import read_packed
+from onebit_model.files.packed import read_packed
 
 def status(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
@@ -58,7 +58,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from onebit_kernels import Engine, Model
-from onebit_model.packed import read_packed
+from onebit_model.files.packed import read_packed
 
 packed = read_packed(sys.argv[1])
 model = Model(packed.config.to_dict(), packed.tensors, packed.bits)

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onebit_model.corpora import Utterance
-from onebit_model.features import SAMPLE_RATE
-from onebit_model.normalization import normalise
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set, reference_sets
-from onebit_model.scoring import ErrorCounts, align_texts
+from onebit_model.audio.features import SAMPLE_RATE
+from onebit_model.data.corpora import Utterance
+from onebit_model.data.reference import read_set, reference_sets
+from onebit_model.evaluation.scoring import ErrorCounts, align_texts
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.text.normalization import normalise
 
 Samples = npt.NDArray[np.float32]
 Transcribe = Callable[[Samples], str]

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onebit_model.augmentation import AugmentConfig, WaveformAugmenter, read_noises
-from onebit_model.corpora import Utterance
-from onebit_model.decoding import Word
-from onebit_model.features import SAMPLE_RATE
-from onebit_model.recognizer import Recognizer
-from onebit_model.reference import read_set, reference_sets
-from onebit_model.scoring import Alignment, ErrorCounts, align
+from onebit_model.audio.features import SAMPLE_RATE
+from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, read_noises
+from onebit_model.data.corpora import Utterance
+from onebit_model.data.reference import read_set, reference_sets
+from onebit_model.evaluation.scoring import Alignment, ErrorCounts, align
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.text.decoding import Word
 
 Samples = npt.NDArray[np.float32]
 NOISE_DECIBEL = 10.0

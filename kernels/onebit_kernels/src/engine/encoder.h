@@ -1,4 +1,4 @@
-// The Conformer on the stacked rows of several streams (onebit_model/network.py states the same in torch).
+// The Conformer on the stacked rows of several streams (onebit_model/network/conformer.py states the same in torch).
 //
 // Row-wise layers run on tiles of stacked rows, attention and convolution per stream; a row never sees a row of another
 // stream. Work is cut into tasks that do not depend on one another; where there is a pool, its threads share them.

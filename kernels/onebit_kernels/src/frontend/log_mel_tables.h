@@ -1,4 +1,4 @@
-// Constants of the log-mel front end (Whisper's, with a constant floor); onebit_model/features.py states the same in numpy.
+// Constants of the log-mel front end (Whisper's, with a constant floor); onebit_model/audio/features.py states the same in numpy.
 #pragma once
 
 #include <vector>

@@ -1,0 +1,216 @@
+"""Audio as the model wants it: 16 kHz float32, one column per transcript, in blocks, from whatever was sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from onebit_model.audio.byte_feed import ByteFeed
+from onebit_model.audio.containers import SampleReader, open_container
+from onebit_model.audio.ffmpeg import Ffmpeg
+from onebit_model.config import SAMPLE_RATE
+from onebit_model.errors import AudioTooLargeError, InvalidAudioError, MissingAudioError, UnsupportedMediaError
+
+Channel = int | Literal["mix", "split"]
+Samples = npt.NDArray[np.float32]
+
+LOWEST_RATE = 1_000
+HIGHEST_RATE = 768_000
+MAXIMUM_CHANNELS = 64
+PCM_BLOCK_BYTES = 1 << 15
+# Far above full scale and far below where squares overflow.
+LOUDEST = 8.0
+
+
+@dataclass(frozen=True)
+class PcmFormat:
+    """Headerless samples: `audio/L16` is big-endian by its definition, but almost nobody sends that (see parse)."""
+
+    sample_rate: int
+    channels: int
+    encoding: Literal["<i2", ">i2", "<f4"] = "<i2"
+
+    def __post_init__(self) -> None:
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise UnsupportedMediaError(f"a sample rate of {self.sample_rate} Hz is not supported")
+        if not 1 <= self.channels <= MAXIMUM_CHANNELS:
+            raise UnsupportedMediaError(f"{self.channels} channels are not supported")
+
+    @staticmethod
+    def parse(content_type: str) -> PcmFormat | None:
+        """From a content type; None when it does not name headerless PCM."""
+        kind, _, rest = content_type.partition(";")
+        if kind.strip().lower() not in ("audio/l16", "audio/x-raw"):
+            return None
+        parameters = {k.lower(): v for k, v in re.findall(r"([A-Za-z-]+)\s*=\s*\"?([^\s;\",]*)", rest)}
+        known = {"rate", "channels", "format", "layout", "encoding", "endianness"}
+        if unknown := sorted(set(parameters) - known):
+            raise UnsupportedMediaError(f"unknown parameter of {kind.strip()}: {unknown[0]}")
+        if empty := sorted(name for name, value in parameters.items() if not value):
+            raise UnsupportedMediaError(f"parameter {empty[0]} of {kind.strip()} has no value")
+        return PcmFormat(
+            _whole(parameters, "rate", SAMPLE_RATE), _whole(parameters, "channels", 1), _encoding(parameters)
+        )
+
+    @property
+    def is_whole_numbers(self) -> bool:
+        return self.encoding != "<f4"
+
+    @property
+    def frame_bytes(self) -> int:
+        return (2 if self.is_whole_numbers else 4) * self.channels
+
+    def decode(self, data: bytes) -> Samples:
+        """Whole frames to (frames, channels) float32."""
+        samples = np.frombuffer(data, self.encoding).reshape(-1, self.channels).astype(np.float32)
+        if self.is_whole_numbers:
+            samples *= 1 / 32768
+        return samples
+
+
+def _whole(parameters: dict[str, str], name: str, default: int) -> int:
+    text = parameters.get(name, str(default))
+    if not text.isascii() or not text.isdigit():
+        raise UnsupportedMediaError(f"{name} must be a whole number, not {text!r}")
+    return int(text[:9])
+
+
+def _encoding(parameters: dict[str, str]) -> Literal["<i2", ">i2", "<f4"]:
+    name = parameters.get("format", parameters.get("encoding", "s16le")).lower()
+    endianness = parameters.get("endianness", "little-endian").lower()
+    if endianness not in ("little-endian", "big-endian"):
+        raise UnsupportedMediaError(f"endianness {endianness!r} is not one of little-endian, big-endian")
+    if endianness == "big-endian":
+        name = name.removesuffix("le").removesuffix("be") + "be"
+    encodings: dict[str, Literal["<i2", ">i2", "<f4"]] = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4"}
+    if name not in encodings:
+        raise UnsupportedMediaError(f"sample format {name!r} is not one of {', '.join(encodings)}")
+    return encodings[name]
+
+
+class PcmReader:
+    """The SampleReader of headerless samples."""
+
+    def __init__(self, feed: ByteFeed, pcm: PcmFormat) -> None:
+        if not feed.peek(1):
+            raise MissingAudioError("there is no audio")
+        self._feed = feed
+        self._pcm = pcm
+        self._rest = b""
+        self.sample_rate = pcm.sample_rate
+        self.channels = pcm.channels
+        self.ended_early = False
+
+    def read(self) -> Samples:
+        data = self._rest
+        while len(data) < self._pcm.frame_bytes:
+            more = self._feed.read(PCM_BLOCK_BYTES)
+            if not more:
+                self.ended_early = bool(data)
+                return np.zeros((0, self.channels), np.float32)
+            data += more
+        whole = len(data) - len(data) % self._pcm.frame_bytes
+        self._rest = data[whole:]
+        return self._pcm.decode(data[:whole])
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    pcm: PcmFormat | None = None
+    channel: Channel = "mix"
+    maximum_seconds: float = float("inf")
+    ffmpeg: Ffmpeg | None = None
+
+
+class Audio:
+    """Decoded audio that may still be arriving. One track (column) per transcript that is wanted of it."""
+
+    def __init__(self, reader: SampleReader, options: AudioOptions) -> None:
+        if not LOWEST_RATE <= reader.sample_rate <= HIGHEST_RATE:
+            raise UnsupportedMediaError(f"a sample rate of {reader.sample_rate} Hz is not supported")
+        if not 1 <= reader.channels <= MAXIMUM_CHANNELS:
+            raise UnsupportedMediaError(f"{reader.channels} channels are not supported")
+        if isinstance(options.channel, int) and options.channel >= reader.channels:
+            raise NoSuchChannelError(options.channel, reader.channels)
+        self._reader = reader
+        self._options = options
+        self._frames = 0
+        self.tracks = reader.channels if options.channel == "split" else 1
+
+    @property
+    def duration_seconds(self) -> float:
+        return self._frames / self._reader.sample_rate
+
+    @property
+    def warnings(self) -> list[str]:
+        return ["truncated"] if self._reader.ended_early else []
+
+    def blocks(self) -> Iterator[Samples]:
+        """(samples, tracks) float32 at 16 kHz; raises AudioError in the middle when the audio turns out to be bad."""
+        resampler = Resampler(self._reader.sample_rate, self.tracks)
+        while len(block := self._reader.read()):
+            self._frames += len(block)
+            self._check(block)
+            yield resampler.push(self._select(np.clip(block, -LOUDEST, LOUDEST)))
+        yield resampler.finish()
+
+    def _check(self, block: Samples) -> None:
+        if not np.isfinite(block).all():
+            raise InvalidAudioError("the audio holds samples that are not finite numbers")
+        if self.duration_seconds > self._options.maximum_seconds:
+            raise AudioTooLargeError(f"the audio is longer than {self._options.maximum_seconds:g} seconds")
+
+    def _select(self, block: Samples) -> Samples:
+        channel = self._options.channel
+        if channel == "split" or block.shape[1] == 1:
+            return block
+        if channel == "mix":
+            return block.mean(axis=1, keepdims=True, dtype=np.float32)
+        return block[:, channel : channel + 1]
+
+
+class NoSuchChannelError(InvalidAudioError):
+    def __init__(self, channel: int, channels: int) -> None:
+        held = "one channel, which is channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
+        super().__init__(f"there is no channel {channel}: the audio has {held}")
+
+
+class Resampler:
+    """To 16 kHz, block by block; the result does not depend on how the audio was cut into blocks."""
+
+    def __init__(self, sample_rate: int, tracks: int = 1) -> None:
+        self._tracks = tracks
+        self._stream = (
+            soxr.ResampleStream(sample_rate, SAMPLE_RATE, tracks, dtype="float32")
+            if sample_rate != SAMPLE_RATE
+            else None
+        )
+
+    def push(self, block: Samples) -> Samples:
+        return block if self._stream is None else self._resampled(block, last=False)
+
+    def finish(self) -> Samples:
+        empty = np.zeros((0, self._tracks), np.float32)
+        return empty if self._stream is None else self._resampled(empty, last=True)
+
+    def _resampled(self, block: Samples, last: bool) -> Samples:
+        assert self._stream is not None
+        # soxr gives one-dimensional arrays for one channel only if it was given one.
+        output: Samples = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
+        return output.reshape(-1, self._tracks)
+
+
+@contextmanager
+def open_audio(feed: ByteFeed, options: AudioOptions) -> Iterator[Audio]:
+    if options.pcm is not None:
+        yield Audio(PcmReader(feed, options.pcm), options)
+        return
+    with open_container(feed, options.ffmpeg) as reader:
+        yield Audio(reader, options)

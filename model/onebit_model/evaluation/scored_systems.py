@@ -1,0 +1,108 @@
+"""Runs systems over sets: the packed file at its precisions through the engine, or a checkpoint through torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from onebit_kernels import Engine
+from onebit_model.data.corpora import Utterance
+from onebit_model.data.reference import read_sets
+from onebit_model.errors import UnknownSetError
+from onebit_model.evaluation.evaluation import MACRO, POOLED, Transcribe, score
+from onebit_model.evaluation.results import SystemResult
+from onebit_model.files.tensor_file import file_sha256
+from onebit_model.recognition.recognizer import Chunk, Recognizer
+from onebit_model.text.decoding import text_of
+from onebit_model.text.language_model import NONE
+from onebit_model.text.search import Search
+
+CHUNKS: dict[str, Chunk] = {"segment": 0, "8": 8, "16": 16}
+FULL_PRECISION_BITS = 32
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a packed file is run: chunk setting, exact products, texts of the beam, language model as in Recognizer."""
+
+    chunk: str = "segment"
+    exact: bool = False
+    beam: int = 1
+    language_model: str = ""
+
+    def search_name(self, has_language_model: bool) -> str:
+        """What the name of a system says of its search, behind its precision."""
+        if self.beam == 1:
+            return ""
+        return f", beam {self.beam}" + (", language model" if has_language_model else "")
+
+
+def score_packed(
+    model: str | Path | None,
+    sets: Sequence[str],
+    bits: Sequence[int],
+    decoding: Decoding,
+) -> list[SystemResult]:
+    """One result per precision (all that the file holds when `bits` is empty), through the engine that serves."""
+    utterances = _read_sets(sets)
+    recognizer = Recognizer.load(model, language_model=decoding.language_model)
+    sha256 = file_sha256(recognizer.path)
+    results = []
+    search = recognizer.search(decoding.beam)
+    chosen = decoding.search_name(search.language_model is not None)
+    for b in bits or recognizer.bits:
+        engine = recognizer.engine(b, decoding.exact)
+        transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
+        result = SystemResult(f"{b} bit{chosen}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256)
+        results.append(_scored(result, utterances, transcribe))
+    return results
+
+
+def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], decoding: Decoding) -> list[SystemResult]:
+    """The checkpoint's network at full precision (needs torch); `decoding.exact` changes nothing there."""
+    from onebit_model.evaluation.full_precision import full_precision_model
+
+    utterances = _read_sets(sets)
+    model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], decoding.beam, decoding.language_model)
+    name = f"full precision{decoding.search_name(decoding.language_model != NONE)}"
+    result = SystemResult(name, FULL_PRECISION_BITS, decoding.chunk, model.model_bytes, model.sha256)
+    return [_scored(result, utterances, model.transcribe)]
+
+
+def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk, search: Search) -> Transcribe:
+    def transcribe(samples: npt.NDArray[np.float32]) -> str:
+        segments = recognizer.transcribe_blocks([samples], engine, chunk, search)
+        return text_of(word for segment in segments for word in segment.words)
+
+    return transcribe
+
+
+def _read_sets(names_or_paths: Sequence[str]) -> dict[str, list[Utterance]]:
+    sets = read_sets(names_or_paths)
+    for taken in (POOLED, MACRO):
+        if taken in sets:
+            raise UnknownSetError(f"a set cannot be called {taken!r}, which is a row of the table: rename it")
+    return sets
+
+
+def _scored(result: SystemResult, sets: Mapping[str, list[Utterance]], transcribe: Transcribe) -> SystemResult:
+    for name, utterances in sets.items():
+        with _progress(f"{result.name}, {name}", len(utterances)) as advance:
+            result.sets[name] = score(utterances, transcribe, advance)
+    return result
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)

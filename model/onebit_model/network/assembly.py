@@ -1,0 +1,53 @@
+"""Networks from checkpoints and recipes: plain, pretrained or quantised."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from onebit_model.config import ModelConfig
+from onebit_model.errors import RecipeError
+from onebit_model.network.checkpoint import Checkpoint, load_mean
+from onebit_model.network.conformer import Conformer
+from onebit_model.network.pretrained import load_whisper_encoder
+from onebit_model.network.quantizers import Precision, quantise
+from onebit_model.training.recipe import EVERYTHING, QuantizeConfig
+
+
+def quantizer_options(config: QuantizeConfig) -> dict[str, Any]:
+    """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
+    scheme = "nested" if config.nested else "ternary" if config.ternary else "independent"
+    options = {"per_row": config.per_row, "scheme": scheme, "private_norms": config.private_norms}
+    # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
+    return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
+
+
+def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[Conformer, Precision | None]:
+    """The network with the checkpoint's weights, and its precision switch when it is quantised."""
+    network = Conformer(checkpoint.config)
+    precision = None if checkpoint.quantize is None else quantise(network, **checkpoint.quantize)
+    network.load_state_dict(checkpoint.network)
+    return network, precision
+
+
+def starting_network(starts: Sequence[Path], config: ModelConfig, seed: int) -> tuple[Conformer, Checkpoint | None]:
+    """Random weights without a start; else a Whisper encoder (.safetensors), a checkpoint or the mean of several."""
+    torch.manual_seed(seed)
+    if not starts:
+        return Conformer(config), None
+    start = starts[-1]
+    if start.suffix == ".safetensors":
+        network = Conformer(config)
+        try:
+            load_whisper_encoder(network, start)
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            raise RecipeError(f"{start}: not a Whisper encoder of the recipe's size ({error})") from error
+        return network, None
+    checkpoint = load_mean(starts)
+    if asdict(checkpoint.config) != asdict(config):
+        raise RecipeError(f"{start} holds another model size than the recipe: {checkpoint.config}")
+    network, _ = network_from_checkpoint(checkpoint)
+    return network, checkpoint
