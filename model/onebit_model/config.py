@@ -18,7 +18,16 @@ PRECISIONS = (1, 2, 4)
 # What the kernels can compute: whole vectors, in sizes that keep integer sums within 32 bits. Their model_config.cpp
 # refuses the rest, too; saying it here already refuses a recipe or file before anything is trained or served.
 LARGEST_SIZE = 1 << 16
-MULTIPLES = {"d_model": 32, "feed_forward1": 16, "feed_forward2": 16, "max_positions": 2}
+MULTIPLES = {
+    "d_model": 32,
+    "feed_forward1": 16,
+    "feed_forward2": 16,
+    "max_positions": 2,
+    "decoder_feed_forward": 16,
+    "decoder_vocabulary_size": 16,
+}
+# 0 in all of them: a network with a CTC head alone.
+DECODER_SIZES = ("decoder_blocks", "decoder_feed_forward", "decoder_vocabulary_size", "decoder_positions")
 HEAD_MULTIPLE = 16
 WIDEST_HEAD = 128
 
@@ -38,12 +47,17 @@ class ModelConfig:
     vocabulary_size: int = 256
     left_chunks: int = 4
     max_positions: int = 1500
+    decoder_blocks: int = 0
+    decoder_feed_forward: int = 0
+    decoder_vocabulary_size: int = 0
+    decoder_positions: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) is not int or not 1 <= value <= LARGEST_SIZE:
-                _refuse(f"{field.name} must be a whole number from 1 to {LARGEST_SIZE}, not {value!r}")
+            smallest = 0 if field.name in DECODER_SIZES else 1
+            if type(value) is not int or not smallest <= value <= LARGEST_SIZE:
+                _refuse(f"{field.name} must be a whole number from {smallest} to {LARGEST_SIZE}, not {value!r}")
         for name, quantum in MULTIPLES.items():
             if getattr(self, name) % quantum:
                 _refuse(f"{name} must be a multiple of {quantum}, not {getattr(self, name)}")
@@ -53,6 +67,14 @@ class ModelConfig:
             _refuse(f"d_model / heads must be a multiple of {HEAD_MULTIPLE} up to {WIDEST_HEAD}, not {quotient}")
         if self.average_after > self.blocks:
             _refuse(f"average_after {self.average_after} exceeds blocks {self.blocks}")
+        absent = [name for name in DECODER_SIZES if getattr(self, name) == 0]
+        if absent and len(absent) < len(DECODER_SIZES):
+            _refuse(f"{absent[0]} must not be 0 in a network with a decoder")
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the network has an attention decoder beside its CTC head."""
+        return self.decoder_blocks > 0
 
     @property
     def outputs(self) -> int:
@@ -60,7 +82,9 @@ class ModelConfig:
         return self.vocabulary_size + 1
 
     def to_dict(self) -> dict[str, int]:
-        return dataclasses.asdict(self)
+        """Sizes by name; without those of a decoder where there is none, as before there was one."""
+        sizes = dataclasses.asdict(self)
+        return {name: size for name, size in sizes.items() if size or name not in DECODER_SIZES}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
@@ -68,8 +92,9 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ModelConfig:
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
+        required = known - set(DECODER_SIZES)  # files of before there was a decoder lack its sizes
+        if not required <= set(values) <= known:
+            missing, unknown = sorted(required - set(values)), sorted(set(values) - known)
             raise ModelFileError(f"model config: missing {missing}, unknown {unknown}")
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from onebit_model.config import ModelConfig
-from onebit_model.network.conformer import Conformer, Linear
+from onebit_model.network.conformer import Conformer
+from onebit_model.network.layers import Linear
 from onebit_model.network.quantizers import (
     IndependentQuantizer,
     NestedQuantizer,

@@ -1,4 +1,4 @@
-"""The Conformer encoder with its CTC head (DESIGN section 2; Gulati et al. 2020).
+"""The Conformer encoder with its CTC head and, where it has one, its attention decoder (Gulati et al. 2020).
 
 The network is plain: it does not know about bits. `quantizers.quantise` swaps its layers from outside.
 Module names are the layer names of the packed file.
@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onebit_model.config import ModelConfig
+from onebit_model.network.decoder import AttentionDecoder
 from onebit_model.network.frontend import mask_frames
+from onebit_model.network.layers import FeedForward, Linear, split_heads
 
 STEM_STRIDE = 2  # mel frames per stem frame
 FRAMES_PER_UNIT = 4  # stem frames in one 80 ms chunk unit
 SEGMENT = 0  # chunk value: attend to the whole segment
-
-
-class Linear(nn.Linear):
-    """A projection of the encoder: quantised to 1, 2 or 4 bit when the network is."""
 
 
 class StemConvolution(nn.Module):
@@ -56,18 +54,6 @@ class Stem(nn.Module):
         return F.gelu(self.conv2(hidden))
 
 
-class FeedForward(nn.Module):
-    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.up = Linear(dim, hidden)
-        self.down = Linear(hidden, dim)
-        self.activation = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(self.norm(x))))
-
-
 class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -81,13 +67,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`mask` (batch, 1, time, time) bool, True where a query may look."""
         y = self.norm(x)
-        query, key, value = (self._split(layer(y)) for layer in (self.query, self.key, self.value))
+        query, key, value = (split_heads(layer(y), self.heads) for layer in (self.query, self.key, self.value))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.output(attended.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        batch, time, dim = x.shape
-        return x.view(batch, time, self.heads, dim // self.heads).transpose(1, 2)
 
 
 class Depthwise(nn.Module):
@@ -150,6 +132,7 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.final_norm = nn.LayerNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocabulary_size + 1)
+        self.decoder = AttentionDecoder(config) if config.has_decoder else None
         self.register_buffer("positions", sinusoids(config.max_positions, config.d_model), persistent=False)
 
     def forward(self, mel: Tensor, mel_frames: Tensor, chunk: int = SEGMENT) -> tuple[Tensor, Tensor]:

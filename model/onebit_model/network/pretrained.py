@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from onebit_model.network.conformer import Block, Conformer, Linear
+from onebit_model.network.conformer import Block, Conformer
+from onebit_model.network.layers import Linear
 
 PREFIX = "model.encoder."
 SILENT = 1e-6  # no weight of a layer that has learned is all below this

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebit_model.network.conformer import Conformer, Depthwise, Linear, StemConvolution
+from onebit_model.network.conformer import Conformer, Depthwise, StemConvolution
+from onebit_model.network.layers import Linear
 
 PRECISIONS = (1, 2, 4)
 # Mean-squared-error optima for Gaussian weights, in units of their standard deviation.
