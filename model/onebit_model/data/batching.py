@@ -8,8 +8,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onebit_model.config import SAMPLE_RATE
 
 GRID_SECONDS = 0.4
+GRID_SAMPLES = round(GRID_SECONDS * SAMPLE_RATE)
 BUCKET_JITTER = 0.05  # relative noise on the sort key: neighbours change between epochs
 
 
@@ -50,3 +55,17 @@ def batches_from(durations_seconds: Sequence[float], batch_seconds: float, seed:
         else:
             step -= len(batches)
         epoch += 1
+
+
+def pad_audio(clips: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Zero-padded (batch, samples) float32, on the grid of batches, and the lengths (batch,) int64."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    padded = torch.zeros(len(clips), round_up(int(lengths.max()), GRID_SAMPLES))
+    for row, clip in enumerate(clips):
+        padded[row, : len(clip)] = torch.from_numpy(clip)
+    return padded, lengths
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple that is not below `value`: a length on the grid, in samples or frames."""
+    return -(-value // multiple) * multiple

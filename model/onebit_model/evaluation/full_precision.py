@@ -11,19 +11,19 @@ import numpy.typing as npt
 import torch
 
 from onebit_kernels import BeamSearch
+from onebit_model.data.batching import pad_audio
 from onebit_model.evaluation.evaluation import Transcribe
 from onebit_model.files.tensor_file import file_sha256
 from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.network.export import fp32_bytes
 from onebit_model.network.frontend import LogMel
+from onebit_model.network.greedy import greedy_tokens
 from onebit_model.recognition.segmentation import AudioSegment, Segmenter
 from onebit_model.text.decoding import Word, text_of, words_from_tokens
 from onebit_model.text.language_model import chosen_language_model
 from onebit_model.text.search import Search, chosen_search
 from onebit_model.text.tokenizer import Tokenizer
-from onebit_model.training.dev_scoring import greedy_tokens
-from onebit_model.training.feature_cache import pad_audio
 
 
 @dataclass(frozen=True)

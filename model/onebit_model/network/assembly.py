@@ -1,9 +1,8 @@
-"""Networks from checkpoints and recipes: plain, pretrained or quantised."""
+"""Networks from checkpoints: plain, pretrained or quantised."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,15 +13,6 @@ from onebit_model.network.checkpoint import Checkpoint, load_mean
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.pretrained import load_whisper_encoder
 from onebit_model.network.quantizers import Precision, quantise
-from onebit_model.training.recipe import EVERYTHING, QuantizeConfig
-
-
-def quantizer_options(config: QuantizeConfig) -> dict[str, Any]:
-    """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
-    scheme = "nested" if config.nested else "ternary" if config.ternary else "independent"
-    options = {"per_row": config.per_row, "scheme": scheme, "private_norms": config.private_norms}
-    # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
-    return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
 
 
 def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[Conformer, Precision | None]:

@@ -1,27 +1,18 @@
 """Word error rate of the torch network on the dev set: for choosing checkpoints, never for reporting."""
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from onebit_model.data.batching import epoch_batches
+from onebit_model.data.batching import epoch_batches, pad_audio
 from onebit_model.data.corpora import Utterance
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
 from onebit_model.network.conformer import SEGMENT, Conformer
 from onebit_model.network.frontend import LogMel
+from onebit_model.network.greedy import greedy_tokens
 from onebit_model.network.mixed_precision import mixed_precision
 from onebit_model.network.quantizers import Precision
-from onebit_model.text.tokenizer import BLANK, Tokenizer
-from onebit_model.training.feature_cache import pad_audio
+from onebit_model.text.tokenizer import Tokenizer
 
 BATCH_SECONDS = 60.0
-
-
-def greedy_tokens(log_probabilities: Tensor, frames: int) -> list[int]:
-    """Best path of one clip, (frames, tokens) -> ids with repeats and blanks removed."""
-    best = log_probabilities[:frames].argmax(dim=-1).cpu().numpy()
-    changed = np.concatenate([[True], best[1:] != best[:-1]])
-    return [int(token) for token in best[changed & (best != BLANK)]]
 
 
 @torch.no_grad()

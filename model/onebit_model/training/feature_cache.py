@@ -15,15 +15,14 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from onebit_model.audio.features import FRAME_SAMPLES, SAMPLE_RATE
+from onebit_model.config import OUTPUT_FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.data.augmentation import WaveformAugmenter
-from onebit_model.data.batching import GRID_SECONDS, epoch_batches
+from onebit_model.data.batching import GRID_SAMPLES, epoch_batches, pad_audio, round_up
 from onebit_model.data.corpora import Utterance
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.frontend import LogMel
 from onebit_model.network.mixed_precision import mixed_precision
 
-GRID_FRAMES = round(GRID_SECONDS * SAMPLE_RATE) // FRAME_SAMPLES
 ENCODER = -1  # as `after_block`: the final norm's output
 
 
@@ -62,7 +61,8 @@ class FeatureCache:
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Zero-padded (batch, frames, dim) float32, on the grid of batches, and the valid frames (batch,) int64."""
         frames = torch.from_numpy(self.frames[list(indices)].astype(np.int64))
-        padded = torch.zeros(len(indices), _round_up(int(frames.max()), GRID_FRAMES), self._rows.shape[1])
+        longest = round_up(int(frames.max()), GRID_SAMPLES // OUTPUT_FRAME_SAMPLES)
+        padded = torch.zeros(len(indices), longest, self._rows.shape[1])
         for row, index in enumerate(indices):
             padded[row, : self.frames[index]] = torch.from_numpy(self.rows(index).astype(np.float32))
         return padded, frames
@@ -116,10 +116,10 @@ def _write_rows(
     dim = network.config.d_model
     audio = [augmenter(u.audio.read(), np.random.default_rng([key.seed, i])) for i, u in enumerate(utterances)]
     front_end = LogMel()
-    frames = np.array([-(-len(samples) // 640) for samples in audio], np.int64)
+    frames = np.array([-(-len(samples) // OUTPUT_FRAME_SAMPLES) for samples in audio], np.int64)
     ends = np.cumsum(frames)
     rows = np.memmap(target / "rows.f16", np.float16, "w+", shape=(int(ends[-1]), dim))
-    batches = epoch_batches([len(samples) / 16_000 for samples in audio], batch_seconds, key.seed, 0)
+    batches = epoch_batches([len(samples) / SAMPLE_RATE for samples in audio], batch_seconds, key.seed, 0)
     for batch in track(batches, description=f"caching outputs ({key.name})"):
         hidden = _outputs(network, front_end, [audio[i] for i in batch], key)
         for row, index in enumerate(batch):
@@ -137,16 +137,3 @@ def _outputs(network: Conformer, front_end: LogMel, clips: list[NDArray[np.float
             return network.lower(mel, mel_frames, key.chunk, key.after_block).float()
         hidden = network.lower(mel, mel_frames, key.chunk, network.config.average_after)
         return network.upper(hidden, mel_frames // 4, key.chunk).float()
-
-
-def pad_audio(clips: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Zero-padded (batch, samples) float32, on the grid of batches, and the lengths (batch,) int64."""
-    lengths = torch.tensor([len(clip) for clip in clips])
-    padded = torch.zeros(len(clips), _round_up(int(lengths.max()), GRID_FRAMES * FRAME_SAMPLES))
-    for row, clip in enumerate(clips):
-        padded[row, : len(clip)] = torch.from_numpy(clip)
-    return padded, lengths
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

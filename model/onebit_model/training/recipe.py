@@ -162,6 +162,14 @@ class Recipe:
                 raise RecipeError('a teacher of clean audio cannot follow other speeds: teacher_input = "student"')
 
 
+def quantizer_options(config: QuantizeConfig) -> dict[str, Any]:
+    """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
+    scheme = "nested" if config.nested else "ternary" if config.ternary else "independent"
+    options = {"per_row": config.per_row, "scheme": scheme, "private_norms": config.private_norms}
+    # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
+    return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe of one stage; raises RecipeError naming the file, the key and what is wrong with it."""
     table = _read_table(path)

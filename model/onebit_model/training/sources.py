@@ -9,10 +9,11 @@ from torch import Tensor
 
 from onebit_model.audio.features import FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, mask_frequency, mask_time
+from onebit_model.data.batching import pad_audio
 from onebit_model.data.corpora import Utterance
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.frontend import LogMel
-from onebit_model.training.feature_cache import FeatureCache, pad_audio
+from onebit_model.training.feature_cache import FeatureCache
 from onebit_model.training.recipe import FeatureMasking
 
 MEL_RATE = 100  # frames a second

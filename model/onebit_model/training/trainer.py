@@ -18,7 +18,7 @@ from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, rea
 from onebit_model.data.batching import batches_from
 from onebit_model.data.corpora import Utterance, read_corpus, select
 from onebit_model.errors import RecipeError
-from onebit_model.network.assembly import network_from_checkpoint, quantizer_options, starting_network
+from onebit_model.network.assembly import network_from_checkpoint, starting_network
 from onebit_model.network.checkpoint import (
     STATE_NAME,
     WEIGHTS_NAME,
@@ -47,7 +47,15 @@ from onebit_model.training.feature_cache import (
 from onebit_model.training.objectives import Batch, CotrainingObjective, CtcObjective, Objective
 from onebit_model.training.processes import join
 from onebit_model.training.read_ahead import read_ahead
-from onebit_model.training.recipe import CacheConfig, CorpusSource, QuantizeConfig, Recipe, load_recipe, recipe_stages
+from onebit_model.training.recipe import (
+    CacheConfig,
+    CorpusSource,
+    QuantizeConfig,
+    Recipe,
+    load_recipe,
+    quantizer_options,
+    recipe_stages,
+)
 from onebit_model.training.schedule import apply_rates, parameter_groups, rate_factor
 from onebit_model.training.sources import AudioSource, CachedSource, Source, output_frames
 from onebit_model.training.teachers import CachedTeacher, LiveTeacher, Teacher
