@@ -5,16 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from onebit_model.errors import ModelFileError
 
 SAMPLE_RATE = 16_000
-MEL_FRAME_SAMPLES = 160
-OUTPUT_FRAME_SAMPLES = 640
+MEL_BINS = 80
+MEL_FRAME_SAMPLES = 160  # 10 ms
+OUTPUT_FRAME_SAMPLES = 640  # 40 ms; segments are zero-padded to a multiple of it
 OUTPUT_FRAME_SECONDS = OUTPUT_FRAME_SAMPLES / SAMPLE_RATE
 MAXIMUM_SEGMENT_SECONDS = 30
+MAXIMUM_SEGMENT_SAMPLES = MAXIMUM_SEGMENT_SECONDS * SAMPLE_RATE
 PRECISIONS = (1, 2, 4)
+
+# What attention sees at once, in units of 80 ms.
+Chunk = Literal[0, 8, 16]
+LiveChunk = Literal[8, 16]
+WHOLE_SEGMENT: Chunk = 0
+CHUNKS: dict[str, Chunk] = {"8": 8, "16": 16, "segment": WHOLE_SEGMENT}
+CHUNK_UNIT_SAMPLES = SAMPLE_RATE * 80 // 1000
+
 # What the kernels can compute: whole vectors, in sizes that keep integer sums within 32 bits. Their model_config.cpp
 # refuses the rest, too; saying it here already refuses a recipe or file before anything is trained or served.
 LARGEST_SIZE = 1 << 16
@@ -36,7 +46,7 @@ WIDEST_HEAD = 128
 class ModelConfig:
     """Sizes of the Conformer; the defaults are those of the shipped model."""
 
-    mel_bins: int = 80
+    mel_bins: int = MEL_BINS
     d_model: int = 512
     heads: int = 8
     blocks: int = 6

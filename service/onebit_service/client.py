@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidURI
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from onebit_model.config import SAMPLE_RATE, LiveChunk
 from onebit_service.routes.stream_messages import (
     SUBPROTOCOL,
     Done,
@@ -39,10 +40,10 @@ class StreamOptions:
     """The fields of `start`; what is None is left to the server."""
 
     bits: int | None = None
-    sample_rate: int = 16_000
+    sample_rate: int = SAMPLE_RATE
     encoding: Literal["s16le", "f32le"] = "s16le"
     channels: int = 1
-    chunk: Literal[8, 16] = 8
+    chunk: LiveChunk = 8
     partials: bool = True
     words: bool = True
     hotwords: list[str] = field(default_factory=list)

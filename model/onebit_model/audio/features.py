@@ -7,13 +7,10 @@ per-utterance maximum, because a stream must see the same numbers as the whole f
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
+from onebit_model.config import MEL_BINS, MEL_FRAME_SAMPLES, OUTPUT_FRAME_SAMPLES, SAMPLE_RATE
+
 WINDOW_SAMPLES = 400  # 25 ms
-HOP_SAMPLES = 160  # 10 ms
-FRAME_SAMPLES = 640  # 40 ms: one output frame; segments are zero-padded to a multiple of it
-MEL_BINS = 80
 MEL_FLOOR = 1e-6  # power; log10 gives -6, the normalised value -0.5
-MAX_SEGMENT_SAMPLES = 30 * SAMPLE_RATE
 
 FloatArray = NDArray[np.float32]
 
@@ -48,7 +45,7 @@ def mel_filterbank() -> FloatArray:
 
 def padded_samples(samples: int) -> int:
     """Length of a segment after zero-padding to a whole 40 ms frame."""
-    return -(-samples // FRAME_SAMPLES) * FRAME_SAMPLES
+    return -(-samples // OUTPUT_FRAME_SAMPLES) * OUTPUT_FRAME_SAMPLES
 
 
 def log_mel(audio: FloatArray) -> FloatArray:
@@ -56,11 +53,11 @@ def log_mel(audio: FloatArray) -> FloatArray:
 
     Frame t is centred on sample 160 t; samples outside the segment count as zero.
     """
-    frames = padded_samples(len(audio)) // HOP_SAMPLES
+    frames = padded_samples(len(audio)) // MEL_FRAME_SAMPLES
     half = WINDOW_SAMPLES // 2
-    padded = np.zeros(frames * HOP_SAMPLES + WINDOW_SAMPLES, np.float32)
+    padded = np.zeros(frames * MEL_FRAME_SAMPLES + WINDOW_SAMPLES, np.float32)
     padded[half : half + len(audio)] = audio
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES][:frames]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::MEL_FRAME_SAMPLES][:frames]
     power = np.abs(np.fft.rfft(windows * hann_window(), axis=1)) ** 2
     mel = power.astype(np.float32) @ mel_filterbank().T
     return ((np.log10(np.maximum(mel, MEL_FLOOR)) + 4) / 4).astype(np.float32)

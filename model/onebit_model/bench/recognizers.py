@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onebit_model.audio.features import SAMPLE_RATE
+from onebit_model.config import PRECISIONS, SAMPLE_RATE
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
@@ -104,7 +104,7 @@ def peak_resident_bytes() -> int:
 
 def recognizers(whisper_folder: Path | None, threads: int) -> Iterator[tuple[str, Callable[[], Transcribe]]]:
     """Those that can run here, with what makes them inside their process."""
-    for bits in (1, 2, 4):
+    for bits in PRECISIONS:
         yield f"onebit, {bits} bit", partial(onebit, bits)
     if whisper_folder is None or find_spec("faster_whisper") is None:
         print("faster-whisper left out: needs the package and --whisper FOLDER")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onebit_model.audio.features import SAMPLE_RATE
+from onebit_model.config import SAMPLE_RATE
 from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onebit_model.audio.features import MAX_SEGMENT_SAMPLES, SAMPLE_RATE
+from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, SAMPLE_RATE
 from onebit_model.data.corpora import AudioSpan
 from onebit_model.data.torchaudio_pure import load_torchaudio
 from onebit_model.errors import CorpusError
@@ -55,7 +55,7 @@ class WaveformAugmenter:
         config = self.config
         audio = torch.from_numpy(samples)
         speed = float(rng.choice(config.speeds))
-        if speed != 1.0 and len(audio) <= speed * MAX_SEGMENT_SAMPLES:  # slower than that, words would be cut off
+        if speed != 1.0 and len(audio) <= speed * MAXIMUM_SEGMENT_SAMPLES:  # slower than that, words would be cut off
             audio = change_speed(audio, speed)
         if rng.random() < config.reverberation_probability:
             audio = reverberate(audio, rng.uniform(*config.reverberation_seconds), rng)
@@ -65,7 +65,7 @@ class WaveformAugmenter:
             audio = telephone_band(audio)
         if config.gain_decibel:
             audio = audio * 10 ** (rng.uniform(-config.gain_decibel, config.gain_decibel) / 20)
-        return np.asarray(audio[:MAX_SEGMENT_SAMPLES].numpy(), np.float32)
+        return np.asarray(audio[:MAXIMUM_SEGMENT_SAMPLES].numpy(), np.float32)
 
     def _add_noise(self, audio: Tensor, snr: float, rng: np.random.Generator) -> Tensor:
         noise = self.noises[rng.integers(len(self.noises))]

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from onebit_model.audio.features import MAX_SEGMENT_SAMPLES, SAMPLE_RATE
+from onebit_model.config import MAXIMUM_SEGMENT_SECONDS, SAMPLE_RATE
 from onebit_model.errors import CorpusError
 
 LONGEST_SHOWN = 40  # characters of a wrong value in a message
@@ -91,8 +91,7 @@ def read_corpus(path: Path, layout: str) -> list[Utterance]:
         raise CorpusError(f"unknown corpus layout {layout!r}: use one of {', '.join(readers)}")
     if not path.exists():
         raise CorpusError(f"corpus not found: {path}")
-    limit = MAX_SEGMENT_SAMPLES / SAMPLE_RATE
-    return [u for u in readers[layout](path) if 0 < u.duration_seconds <= limit and u.text]
+    return [u for u in readers[layout](path) if 0 < u.duration_seconds <= MAXIMUM_SEGMENT_SECONDS and u.text]
 
 
 def read_manifests(path: Path) -> Iterator[Utterance]:

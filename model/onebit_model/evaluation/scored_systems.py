@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from onebit_kernels import Engine
+from onebit_model.config import CHUNKS, Chunk
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_sets
 from onebit_model.errors import UnknownSetError
 from onebit_model.evaluation.evaluation import MACRO, POOLED, Transcribe, score
 from onebit_model.evaluation.results import SystemResult
 from onebit_model.files.tensor_file import file_sha256
-from onebit_model.recognition.recognizer import Chunk, Recognizer
+from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.decoding import text_of
 from onebit_model.text.language_model import NONE
 from onebit_model.text.search import Search
 
-CHUNKS: dict[str, Chunk] = {"segment": 0, "8": 8, "16": 16}
 FULL_PRECISION_BITS = 32
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from onebit_model.audio import features
+from onebit_model.config import MEL_FRAME_SAMPLES, OUTPUT_FRAME_SAMPLES
 
 
 class LogMel(nn.Module):
@@ -25,7 +26,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             audio,
             features.WINDOW_SAMPLES,
-            features.HOP_SAMPLES,
+            MEL_FRAME_SAMPLES,
             window=self.window,
             center=True,
             pad_mode="constant",
@@ -40,8 +41,8 @@ class LogMel(nn.Module):
 
 def mel_frames(samples: Tensor) -> Tensor:
     """Mel frames of clips of the given lengths, after padding to whole 40 ms frames."""
-    per_frame = features.FRAME_SAMPLES
-    hops = features.FRAME_SAMPLES // features.HOP_SAMPLES
+    per_frame = OUTPUT_FRAME_SAMPLES
+    hops = OUTPUT_FRAME_SAMPLES // MEL_FRAME_SAMPLES
     return (samples + per_frame - 1) // per_frame * hops
 
 

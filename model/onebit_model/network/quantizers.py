@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from onebit_model.config import PRECISIONS
 from onebit_model.network.conformer import Conformer, Depthwise, StemConvolution
 from onebit_model.network.layers import Linear
 
-PRECISIONS = (1, 2, 4)
 # Mean-squared-error optima for Gaussian weights, in units of their standard deviation.
 INITIAL_STEP4 = 0.30
 INITIAL_STEP2 = 1.11

@@ -15,9 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from onebit_kernels import Engine, Stream
-from onebit_model.config import OUTPUT_FRAME_SAMPLES, OUTPUT_FRAME_SECONDS, SAMPLE_RATE
+from onebit_model.config import (
+    CHUNK_UNIT_SAMPLES,
+    MAXIMUM_SEGMENT_SAMPLES,
+    OUTPUT_FRAME_SAMPLES,
+    OUTPUT_FRAME_SECONDS,
+    SAMPLE_RATE,
+    LiveChunk,
+)
 from onebit_model.recognition.recognizer import Recognizer, Segment
-from onebit_model.recognition.segmentation import CUT_REGION_SAMPLES, MAXIMUM_SEGMENT_SAMPLES, quietest_point
+from onebit_model.recognition.segmentation import CUT_REGION_SAMPLES, quietest_point
 from onebit_model.recognition.voice import VoiceDetector
 from onebit_model.text.decoding import TimedToken
 from onebit_model.text.search import GREEDY, Search
@@ -25,7 +32,6 @@ from onebit_model.text.search import GREEDY, Search
 Samples = npt.NDArray[np.float32]
 Reason = Literal["silence", "finalize", "stop", "max_segment"]
 
-CHUNK_UNIT_SAMPLES = SAMPLE_RATE * 80 // 1000
 # What the first convolutions want to see beyond a chunk; feeding less would make the core wait.
 LOOK_AHEAD_SAMPLES = 240
 # A new segment starts up to this much before the end of a silence, so that no onset is lost.
@@ -43,7 +49,7 @@ VETO_FACTOR = 3
 
 @dataclass(frozen=True)
 class LiveOptions:
-    chunk: Literal[8, 16] = 8
+    chunk: LiveChunk = 8
     partials: bool = True
     endpoint_silence_seconds: float = 0.8
     search: Search = GREEDY

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from onebit_kernels import Engine, LanguageModel, Model, Stream
+from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.files.assets import model_path
 from onebit_model.files.packed import PackedModel, read_packed, select_precisions
 from onebit_model.recognition.segmentation import AudioSegment, Segmenter
@@ -20,8 +20,6 @@ from onebit_model.text.language_model import chosen_language_model
 from onebit_model.text.search import Search, chosen_search
 
 Samples = npt.NDArray[np.float32]
-Chunk = Literal[0, 8, 16]
-WHOLE_SEGMENT: Chunk = 0
 
 
 @dataclass(frozen=True)

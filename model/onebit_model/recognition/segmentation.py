@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onebit_model.config import MAXIMUM_SEGMENT_SECONDS, SAMPLE_RATE
+from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 
-MAXIMUM_SEGMENT_SAMPLES = MAXIMUM_SEGMENT_SECONDS * SAMPLE_RATE
 CUT_REGION_SAMPLES = 5 * SAMPLE_RATE
 QUIET_WINDOW_SAMPLES = SAMPLE_RATE // 5
 STEP_SAMPLES = SAMPLE_RATE // 100

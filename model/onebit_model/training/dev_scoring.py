@@ -2,6 +2,7 @@
 
 import torch
 
+from onebit_model.config import PRECISIONS
 from onebit_model.data.batching import epoch_batches, pad_audio
 from onebit_model.data.corpora import Utterance
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
@@ -42,7 +43,7 @@ def dev_error_rates(
 ) -> dict[str, float]:
     """`wer_<corpus>[_<bits>bit]` in percent, with the pooled `wer`, for each precision of the network."""
     rates: dict[str, float] = {}
-    for bits in (None,) if precision is None else (4, 2, 1):
+    for bits in (None,) if precision is None else reversed(PRECISIONS):
         suffix = "" if bits is None else f"_{bits}bit"
         if precision is not None:
             precision.bits, precision.ramp = bits, 1.0

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onebit_model.audio.features import FRAME_SAMPLES, SAMPLE_RATE
+from onebit_model.config import OUTPUT_FRAME_SAMPLES, SAMPLE_RATE
 from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, mask_frequency, mask_time
 from onebit_model.data.batching import pad_audio
 from onebit_model.data.corpora import Utterance
@@ -95,4 +95,4 @@ def spec_augment(mel: Tensor, frames: Tensor, config: AugmentConfig, rng: np.ran
 
 def output_frames(duration_seconds: float) -> int:
     """40 ms frames of a clip."""
-    return -(-round(duration_seconds * SAMPLE_RATE) // FRAME_SAMPLES)
+    return -(-round(duration_seconds * SAMPLE_RATE) // OUTPUT_FRAME_SAMPLES)

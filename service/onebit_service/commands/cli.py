@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -137,15 +137,15 @@ def transcribe(
 ) -> None:
     """Print what is said in audio files, one segment a line, without a server."""
     with errors_for_people():
+        from onebit_model.config import CHUNKS
         from onebit_model.recognition.recognizer import Recognizer
         from onebit_service.commands.serving import naming_audio, open_source, transcribe_file
 
         recognizer = Recognizer.load(model, language_model=language_model)
         search = recognizer.search(beam, split_phrases(hotwords))
-        frames: dict[str, Literal[0, 8, 16]] = {"segment": 0, "8": 8, "16": 16}
         for file in files:
             with open_source(file) as source, naming_audio(file):
-                for text in transcribe_file(recognizer, source, bits, frames[chunk.value], search):
+                for text in transcribe_file(recognizer, source, bits, CHUNKS[chunk.value], search):
                     typer.echo(text if len(files) == 1 else f"{file}: {text}")
 
 

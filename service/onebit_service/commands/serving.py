@@ -13,8 +13,9 @@ from typing import IO
 from onebit_model.audio.byte_feed import ByteFeed
 from onebit_model.audio.ffmpeg import Ffmpeg
 from onebit_model.audio.reading import AudioOptions, open_audio
+from onebit_model.config import Chunk
 from onebit_model.errors import AudioError, MissingAudioError
-from onebit_model.recognition.recognizer import Chunk, Recognizer
+from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.search import GREEDY, Search
 from onebit_service.errors import InvalidParameterError, SettingError
 from onebit_service.settings import Settings, unknown_variables

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from onebit_model.config import SAMPLE_RATE, LiveChunk
 from onebit_model.recognition.live import Event, Final
 from onebit_model.text.search import MOST_HOTWORDS
 from onebit_service.errors import BadMessageError, BusyError, WrongFrameError
@@ -26,10 +27,10 @@ class Start(_ClientMessage):
 
     type: Literal["start"]
     bits: int | None = Field(None, description="1, 2 or 4; the server's default where it is absent.")
-    sample_rate: int = Field(16_000, ge=8_000, le=48_000)
+    sample_rate: int = Field(SAMPLE_RATE, ge=8_000, le=48_000)
     encoding: Literal["s16le", "f32le"] = "s16le"
     channels: int = Field(1, ge=1, le=8, description="Interleaved; they are mixed.")
-    chunk: Literal[8, 16] = Field(8, description="What the network sees at once, in units of 80 ms.")
+    chunk: LiveChunk = Field(8, description="What the network sees at once, in units of 80 ms.")
     partials: bool = True
     words: bool = True
     hotwords: list[str] = Field([], max_length=MOST_HOTWORDS)
@@ -103,7 +104,7 @@ class Ready(_ServerMessage):
     sample_rate: int
     encoding: Literal["s16le", "f32le"]
     channels: int
-    chunk: Literal[8, 16]
+    chunk: LiveChunk
     partials: bool
     words: bool
     hotwords: list[str]

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from onebit_model.audio.reading import AudioOptions, Channel, PcmFormat
-from onebit_model.config import PRECISIONS
-from onebit_model.recognition.recognizer import Chunk
+from onebit_model.config import CHUNKS, PRECISIONS
 from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM
 from onebit_service.routes.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.routes.api_documents import TRANSCRIBE_ANSWERS
@@ -22,7 +21,6 @@ from onebit_service.service import Service
 
 router = APIRouter()
 
-CHUNKS: dict[str, Chunk] = {"8": 8, "16": 16, "segment": 0}
 BODY_SCHEMA: dict[str, Any] = {
     "requestBody": {
         "required": True,

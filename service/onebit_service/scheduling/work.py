@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.recognition.live import Event, LiveStream
-from onebit_model.recognition.recognizer import WHOLE_SEGMENT, Chunk, Segment
+from onebit_model.recognition.recognizer import Segment
 from onebit_model.recognition.segmentation import AudioSegment
 from onebit_model.text.search import GREEDY, Search
 
