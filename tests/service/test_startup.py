@@ -56,7 +56,7 @@ def test_serving_needs_no_torch(model_file: Path, clip: Any, tmp_path: Path) -> 
                     assert answer.status_code == 200, answer.text
 
         asyncio.run(main())
-        print(sorted({{"torch", "torchaudio", "sentencepiece"}} & set(sys.modules)))
+        print(sorted({{"torch", "torchaudio", "sentencepiece", "tokenizers"}} & set(sys.modules)))
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "[]", done.stderr

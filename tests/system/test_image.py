@@ -201,7 +201,7 @@ def test_no_compiler_no_torch_no_installer(image: Image) -> None:
     assert found == []
     packages = {path.name for path in image.root.glob("opt/onebit/lib/python3*/site-packages/*")}
     assert {"onebit_service", "onebit_model", "onebit_kernels"} <= packages
-    assert not {name for name in packages if name.startswith(("torch", "pip", "sentencepiece", "nvidia"))}
+    assert not {name for name in packages if name.startswith(("torch", "pip", "sentencepiece", "tokenizers", "nvidia"))}
     assert not (image.root / "source").exists()
 
 
