@@ -13,9 +13,6 @@ SAMPLE_RATE = 16_000
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 SET = "librispeech-other"
 PAUSE_SECONDS = 0.3
-# Speech begins with the first 10 ms that are at most 30 dB weaker than the loudest.
-STEP_SAMPLES = SAMPLE_RATE // 100
-ONSET_RATIO = 1e-3
 
 
 def pcm_clips(count: int, shortest_seconds: float = 0.0) -> list[bytes]:
@@ -37,12 +34,9 @@ def _pcm(samples: np.ndarray) -> bytes:
     return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
 
 
-def onset_seconds(pcm: bytes) -> float:
-    """How long after the beginning of a clip somebody begins to speak."""
-    samples = np.frombuffer(pcm, "<i2").astype(np.float64)
-    steps = samples[: len(samples) // STEP_SAMPLES * STEP_SAMPLES].reshape(-1, STEP_SAMPLES)
-    energies = np.square(steps).sum(axis=1)
-    return float(np.argmax(energies >= energies.max() * ONSET_RATIO)) * STEP_SAMPLES / SAMPLE_RATE
+def samples_of(pcm: bytes) -> np.ndarray:
+    """(samples,) float32, as a server makes them of s16le."""
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
 
 
 def long_recording(seconds: float) -> bytes:

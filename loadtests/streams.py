@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from loadtests.server import Figures, Server, cpu_list, server_under_test
-from loadtests.speech import BYTES_PER_SECOND, onset_seconds, pcm_clips
+from loadtests.speech import BYTES_PER_SECOND, pcm_clips, samples_of
 from loadtests.wire import Message, Wire, audio_frames, connect, text_frame
+from onebit_model.recognition.segmentation import onset_seconds
 
 SEED = 20250521
 CLIPS = 20
@@ -63,7 +64,7 @@ class Clip:
     def cut(pcm: bytes, packet_bytes: int) -> Clip:
         """Whole packets: the end of a clip is spoken in real time too."""
         whole = pcm[: len(pcm) // packet_bytes * packet_bytes]
-        return Clip(audio_frames(whole, packet_bytes), onset_seconds(whole))
+        return Clip(audio_frames(whole, packet_bytes), onset_seconds(samples_of(whole)))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from onebit_model.text.language_model import chosen_language_model
 from onebit_model.text.search import Search, chosen_search
 from onebit_service.errors import LoadingError, SettingError
 from onebit_service.metrics import Metrics
+from onebit_service.scheduling.engine_thread import EngineFactory
 from onebit_service.scheduling.reference_scorer import ReferenceScorer
 from onebit_service.scheduling.scheduler import Scheduler
 from onebit_service.security import Keys, RateLimit
@@ -47,9 +48,10 @@ def check_reference_sets(names: Iterable[str]) -> None:
 
 
 class Service:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, make_engine: EngineFactory = Recognizer.engine) -> None:
         """Raises ModelFileError or SettingError: what is wrong with the file or a setting is known at once."""
         self.settings = settings
+        self._make_engine = make_engine
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
         self.language_model = chosen_language_model(settings.language_model, self.packed.vocabulary)
@@ -104,7 +106,7 @@ class Service:
             recognizer = Recognizer(self.packed, isa, self.language_model)
             self.packed.release_pages()
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
-            scheduler = Scheduler(recognizer, self.settings, threads, self.metrics)
+            scheduler = Scheduler(recognizer, self.settings, threads, self.metrics, self._make_engine)
             scheduler.start()
             self._describe(recognizer)
             self._scheduler = scheduler

@@ -15,9 +15,11 @@ import pytest
 from loadtests import streams
 from loadtests.server import Server, cpu_list, require_loopback
 from loadtests.soak import GROWTH_BYTES, memory_of
-from loadtests.speech import onset_seconds
+from loadtests.speech import samples_of
 from loadtests.streams import Load, Tally, Window, quantile
 from loadtests.wire import Message, Wire, audio_frames, frame, text_frame
+
+from onebit_model.recognition.segmentation import onset_seconds
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,8 +128,9 @@ def test_onset_is_where_speech_begins() -> None:
     generator = np.random.default_rng(1)
     hum = generator.normal(0, 30, 16_000)
     speech = generator.normal(0, 3000, 16_000)
-    assert onset_seconds(np.concatenate([hum, speech, hum]).astype("<i2").tobytes()) == pytest.approx(1.0, abs=0.02)
-    assert onset_seconds(speech.astype("<i2").tobytes()) == 0
+    spoken = np.concatenate([hum, speech, hum]).astype("<i2").tobytes()
+    assert onset_seconds(samples_of(spoken)) == pytest.approx(1.0, abs=0.02)
+    assert onset_seconds(samples_of(speech.astype("<i2").tobytes())) == 0
 
 
 async def test_the_first_partial_counts_from_the_onset_of_speech() -> None:

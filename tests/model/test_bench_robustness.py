@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onebit_model.bench.robustness import are_right, calibration_error, music, onset_seconds
+from onebit_model.bench.robustness import are_right, calibration_error, music
 from onebit_model.evaluation.scoring import align
 
 
@@ -18,14 +18,6 @@ def test_calibration_error() -> None:
     assert calibration_error([0.95] * 4, [True] * 4) == pytest.approx(0.05)
     assert calibration_error([0.95, 0.15], [False, True]) == pytest.approx(0.9)
     assert calibration_error([0.55] * 20, [True] * 11 + [False] * 9) == pytest.approx(0)
-
-
-def test_onset_of_a_sound_behind_silence() -> None:
-    random = np.random.default_rng(0)
-    sound = 1e-4 * random.standard_normal(16_000).astype(np.float32)
-    sound[8_000:] += 0.1 * np.sin(np.arange(8_000)).astype(np.float32)
-    sound[3_200:3_300] += 0.2  # a click
-    assert onset_seconds(sound) == pytest.approx(0.5, abs=0.01)
 
 
 def test_music_is_loud_and_bounded() -> None:

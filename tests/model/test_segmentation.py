@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onebit_model.recognition.segmentation import AudioSegment, Segmenter, quietest_point
+from onebit_model.recognition.segmentation import AudioSegment, Segmenter, onset_seconds, quietest_point
 
 RATE = 16_000
 
@@ -66,3 +66,11 @@ def test_silence() -> None:
     assert AudioSegment(np.zeros(100, np.float32), 0).is_silent
     assert AudioSegment(np.full(100, 5e-5, np.float32), 0).is_silent
     assert not AudioSegment(np.full(100, 0.01, np.float32), 0).is_silent
+
+
+def test_onset_of_a_sound_behind_silence() -> None:
+    random = np.random.default_rng(0)
+    sound = 1e-4 * random.standard_normal(16_000).astype(np.float32)
+    sound[8_000:] += 0.1 * np.sin(np.arange(8_000)).astype(np.float32)
+    sound[3_200:3_300] += 0.2  # a click
+    assert onset_seconds(sound) == pytest.approx(0.5, abs=0.01)

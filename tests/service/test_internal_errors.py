@@ -35,10 +35,27 @@ def log() -> Log:
     return Log()
 
 
+def broken(*_: object) -> None:
+    raise RuntimeError("a broken engine")
+
+
+class BrokenEngine:
+    """Opens streams as the real one does, and computes none."""
+
+    step = staticmethod(broken)
+
+    def __init__(self, engine: Any) -> None:
+        self.open = engine.open
+
+
+def broken_engine(recognizer: Any, bits: int) -> Any:
+    return BrokenEngine(recognizer.engine(bits))
+
+
 @pytest.fixture
 def http(model_file: Any, log: Log) -> Iterator[TestClient]:
-    """An application in this process, so that its engines can be broken."""
-    app = create_app(Settings(model=str(model_file), engine_threads=1, reference_interval_seconds=0))
+    """An application with broken engines, in this process, so that its log can be read."""
+    app = create_app(Settings(model=str(model_file), engine_threads=1, reference_interval_seconds=0), broken_engine)
     logging.getLogger("onebit").handlers = [log]
     with TestClient(app) as client:
         while client.get("/health/ready").status_code != 200:
@@ -46,21 +63,11 @@ def http(model_file: Any, log: Log) -> Iterator[TestClient]:
         yield client
 
 
-def broken(*_: object) -> None:
-    raise RuntimeError("a broken engine")
-
-
-class BrokenEngine:
-    step = staticmethod(broken)
-
-
 def test_a_stream(http: TestClient, log: Log, clip: Any) -> None:
     headers = {"x-request-id": "stream-1"}
     with http.websocket_connect("/stream", subprotocols=["onebit.v1"], headers=headers) as stream:
         stream.send_text(json.dumps({"type": "start"}))
         assert stream.receive_json()["id"] == "stream-1"
-        (lane,) = http.app.state.service.scheduler._lanes  # type: ignore[attr-defined]
-        lane._engines = dict.fromkeys(lane._engines, BrokenEngine())
         stream.send_bytes(clip.pcm)
         error = stream.receive_json()
         assert (error["type"], error["code"], error["request_id"]) == ("error", "internal", "stream-1")
@@ -74,9 +81,7 @@ def test_a_stream(http: TestClient, log: Log, clip: Any) -> None:
 @pytest.mark.parametrize("path", ["/transcribe", "/v1/audio/transcriptions"])
 @pytest.mark.parametrize("place", ["engine", "decoder"])
 def test_a_file(http: TestClient, log: Log, clip: Any, monkeypatch: pytest.MonkeyPatch, path: str, place: str) -> None:
-    if place == "engine":
-        monkeypatch.setattr(http.app.state.service.scheduler.recognizer, "recognize", broken)  # type: ignore[attr-defined]
-    else:
+    if place == "decoder":
         monkeypatch.setattr("onebit_service.routes.transcription.open_audio", broken)
     fields = {"model": "whisper-1"} if path.startswith("/v1/") else {}
     files = {"file": clip.encoded()}

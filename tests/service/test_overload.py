@@ -113,11 +113,13 @@ async def test_a_file_that_no_engine_has_time_for_is_given_up(model_file: Any, c
     settings = Settings(
         model=str(model_file), engine_threads=1, max_file_wait_seconds=0.5, reference_interval_seconds=0
     )
-    with TestClient(create_app(settings)) as http, ThreadPoolExecutor() as pool:
+
+    def slow(recognizer: Any, bits: int) -> Any:
+        return SlowEngine(recognizer.engine(bits), 3)
+
+    with TestClient(create_app(settings, slow)) as http, ThreadPoolExecutor() as pool:
         while http.get("/health/ready").status_code != 200:
             time.sleep(0.02)
-        (lane,) = http.app.state.service.scheduler._lanes  # type: ignore[attr-defined]
-        lane._engines = {bits: SlowEngine(engine, 3) for bits, engine in lane._engines.items()}
         first = pool.submit(http.post, "/transcribe?bits=1", content=clip.encoded())
         time.sleep(1)
         for path, options in (

@@ -144,18 +144,3 @@ def test_it_stops_while_the_engines_never_get_to_it(
     scorer.start()
     time.sleep(0.1)
     scorer.stop()
-
-
-def test_requests_come_first(scheduler: Scheduler, utterances: list[Utterance]) -> None:
-    """Idle work is asked for first, but the engine takes what else there is before it."""
-    taken = []
-    with scheduler._lock:
-        scheduler._idle_work.append(IdleWork(scheduler.recognizer.bits[0], []))
-        scheduler._take_streams = lambda lane: taken.append("stream") or scheduler._ready[lane].clear()  # type: ignore
-        scheduler._ready[0].append(object())  # type: ignore[arg-type]
-        # Nobody is woken: this thread asks as the engine thread would, under the same lock.
-    first = scheduler.next_batch(0)
-    assert taken == ["stream"]
-    assert first is None
-    second = scheduler.next_batch(0)
-    assert isinstance(second, IdleWork)

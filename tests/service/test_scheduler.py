@@ -4,62 +4,118 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+from onebit_kernels import Engine
 from onebit_model.recognition.live import Final, LiveOptions
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segmentation import AudioSegment
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.metrics import Metrics
 from onebit_service.scheduling import file_turns, recent_waits
+from onebit_service.scheduling import scheduler as scheduler_module
 from onebit_service.scheduling.fair_queue import FairQueue
 from onebit_service.scheduling.file_turns import FileTurns
+from onebit_service.scheduling.idle_work import IdleWork
 from onebit_service.scheduling.recent_waits import RecentWaits
 from onebit_service.scheduling.scheduler import Scheduler
-from onebit_service.scheduling.work import PENDING_SEGMENTS, FileRequest, News, StreamJob
+from onebit_service.scheduling.work import (
+    PENDING_SEGMENTS,
+    FileBatch,
+    FileJob,
+    FileQueue,
+    FileRequest,
+    News,
+    StreamBatch,
+    StreamJob,
+    Waiting,
+)
 from onebit_service.settings import Settings
 
 RATE = 16_000
 
 
+class Clock:
+    """Stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TimedEngine:
+    """The real engine, whose steps take one time on the clock."""
+
+    def __init__(self, engine: Engine, clock: Clock, seconds: float) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._seconds = seconds
+
+    def open(self, *arguments: Any, **options: Any) -> Any:
+        return self._engine.open(*arguments, **options)
+
+    def step(self, streams: Any) -> None:
+        self._engine.step(streams)
+        self._clock.now += self._seconds
+
+
 @pytest.fixture
-def scheduler(recognizer: Recognizer) -> Iterator[Scheduler]:
-    running = Scheduler(recognizer, Settings(max_files=4, max_streams=2), 1, Metrics())
-    running.start()
-    yield running
-    running.stop()
+def clock() -> Clock:
+    return Clock()
+
+
+STEP_SECONDS = 1.0
+
+
+@pytest.fixture
+def resting(recognizer: Recognizer, clock: Clock) -> Scheduler:
+    """Its threads have not been started: the test takes the batches."""
+
+    def timed(made_by: Recognizer, bits: int) -> Any:
+        return TimedEngine(made_by.engine(bits), clock, STEP_SECONDS)
+
+    return Scheduler(recognizer, Settings(max_files=4, max_streams=2), 1, Metrics(), timed, clock)
+
+
+@contextmanager
+def started(scheduler: Scheduler) -> Iterator[Scheduler]:
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+@pytest.fixture
+def scheduler(resting: Scheduler) -> Iterator[Scheduler]:
+    with started(resting) as running:
+        yield running
 
 
 def noise(seconds: float) -> AudioSegment:
     return AudioSegment(np.random.default_rng(1).normal(0, 0.1, int(seconds * RATE)).astype(np.float32), 0)
 
 
-class FileInQueue:
-    """What a queue sees of a file."""
-
-    def __init__(self, client: str, bits: int) -> None:
-        self.name = client
-        self.request = FileRequest(client, bits)
-        self.waiting: deque[Any] = deque()
+def job(client: str, bits: int = 1) -> FileJob:
+    """A file that is put into queues by the test itself."""
+    nowhere = FileQueue(lambda *_: None, lambda *_: None, Clock())
+    return FileJob(FileRequest(client, bits), asyncio.get_running_loop(), nowhere)
 
 
-def job(client: str, bits: int = 1) -> Any:
-    return FileInQueue(client, bits)
-
-
-def put(queue: FairQueue, file: Any, *seconds: float) -> None:
+def put(queue: FairQueue, file: FileJob, *seconds: float) -> None:
     for index, length in enumerate(seconds):
-        queue.add(file, (index, noise(length), 0.0))
+        queue.add(file, Waiting(index, noise(length), 0.0))
 
 
-def test_clients_take_turns() -> None:
-    queue = FairQueue()
+async def test_clients_take_turns() -> None:
+    queue = FairQueue(Clock())
     greedy = [job("greedy") for _ in range(3)]
     modest = job("modest")
     for file in greedy:
@@ -74,18 +130,18 @@ def test_clients_take_turns() -> None:
     assert [n for n in order if n != "modest"][:3] == [0, 1, 2]
 
 
-def test_short_segments_of_one_precision_go_together() -> None:
-    queue = FairQueue()
+async def test_short_segments_of_one_precision_go_together() -> None:
+    queue = FairQueue(Clock())
     files = [job("a"), job("b"), job("c", bits=4), job("d")]
     for file in files:
         put(queue, file, 8)
-    assert [file.name for file, _ in queue.take(30)] == ["a", "b", "d"]
-    assert [file.name for file, _ in queue.take(30)] == ["c"]
+    assert [file.request.client for file, _ in queue.take(30)] == ["a", "b", "d"]
+    assert [file.request.client for file, _ in queue.take(30)] == ["c"]
     assert not queue
 
 
-def test_a_removed_file_is_gone() -> None:
-    queue = FairQueue()
+async def test_a_removed_file_is_gone() -> None:
+    queue = FairQueue(Clock())
     first, second = job("a"), job("a")
     put(queue, first, 5)
     put(queue, second, 5)
@@ -95,7 +151,7 @@ def test_a_removed_file_is_gone() -> None:
     assert not queue
 
 
-async def test_a_short_file_is_not_stuck_behind_a_long_one(scheduler: Scheduler) -> None:
+async def test_a_short_file_is_not_stuck_behind_a_long_one(scheduler: Scheduler, clock: Clock) -> None:
     long = scheduler.submit(FileRequest("somebody", 4))
     stop = threading.Event()
 
@@ -109,15 +165,14 @@ async def test_a_short_file_is_not_stuck_behind_a_long_one(scheduler: Scheduler)
     feeder = threading.Thread(target=feed)
     feeder.start()
     await anext(long.segments())
-    begin = time.monotonic()
+    begin = clock.now
     short = scheduler.submit(FileRequest("other", 4))
     await asyncio.to_thread(short.submit, noise(2))
     short.end()
     found = [segment async for segment in short.segments()]
-    waited = time.monotonic() - begin
-    one_segment = long.processing_seconds / max(1, len(long._done) + 1)
+    waited = clock.now - begin
     assert len(found) == 1
-    assert waited < 4 * one_segment + 0.5
+    assert waited < 4 * STEP_SECONDS
     stop.set()
     long.fail(RuntimeError())
     await asyncio.to_thread(feeder.join)
@@ -147,40 +202,41 @@ async def test_a_stream_comes_before_files(scheduler: Scheduler, clip: Any) -> N
         scheduler.leave(file)
 
 
-def test_turns_of_files_take_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(file_turns.time, "monotonic", lambda: now)
-    turns = FileTurns(engines=2)
+def test_turns_of_files_take_their_share(clock: Clock) -> None:
+    turns = FileTurns(2, clock)
     turns.begin_waiting()
     assert not turns.is_due
-    now += file_turns.PATIENCE_SECONDS
+    clock.now += file_turns.PATIENCE_SECONDS
     assert turns.is_due
     turns.begin()
-    now += 3
+    clock.now += 3
     assert not turns.is_due
     turns.end(3)
-    now += 3 * (1 / (2 * file_turns.FILE_SHARE) - 1) - 0.1
+    clock.now += 3 * (1 / (2 * file_turns.FILE_SHARE) - 1) - 0.1
     assert not turns.is_due
-    now += 0.2
+    clock.now += 0.2
     assert turns.is_due
 
 
 class StreamWithoutEnd:
-    """A stream that always has a chunk ready."""
+    """A stream that always has a chunk ready, and whose chunks take 10 ms."""
 
     ready = True
     stopped = False
 
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
     def prepare(self) -> bool:
-        time.sleep(0.002)
+        self._clock.now += 0.01
         return False
 
     def advance(self) -> list[Any]:
         return []
 
 
-async def test_files_get_on_although_streams_take_all_the_time(scheduler: Scheduler) -> None:
-    live: Any = StreamWithoutEnd()
+async def test_files_get_on_although_streams_take_all_the_time(resting: Scheduler, clock: Clock) -> None:
+    live: Any = StreamWithoutEnd(clock)
     steps = 0
 
     def count(news: News) -> None:
@@ -188,21 +244,22 @@ async def test_files_get_on_although_streams_take_all_the_time(scheduler: Schedu
         steps += 1
 
     stream = StreamJob(live, 1, 0, asyncio.get_running_loop(), count)
-    scheduler.look_at(stream)
-    file = scheduler.submit(FileRequest("somebody", 1))
-    begin = time.monotonic()
+    resting.look_at(stream)
+    file = resting.submit(FileRequest("somebody", 1))
+    begin = clock.now
     for _ in range(3):
-        await asyncio.to_thread(file.submit, noise(2))
+        file.submit(noise(2))
     file.end()
-    found = [segment async for segment in file.segments()]
-    seconds = time.monotonic() - begin
-    assert len(found) == 3
-    # The first had to wait, the others rested; nearly all of the time went to the stream.
-    assert seconds > file_turns.PATIENCE_SECONDS
-    assert file.processing_seconds < 0.2 * seconds
-    assert steps > 50
-    scheduler.close_stream(stream)
-    scheduler.leave(file)
+    with started(resting):
+        found = [segment async for segment in file.segments()]
+        seconds = clock.now - begin
+        assert len(found) == 3
+        # The first had to wait, the others rested; nearly all of the time went to the stream.
+        assert seconds > file_turns.PATIENCE_SECONDS
+        assert file.processing_seconds < 0.2 * seconds
+        assert steps > 50
+        resting.close_stream(stream)
+        resting.leave(file)
 
 
 async def test_admission(scheduler: Scheduler) -> None:
@@ -225,40 +282,69 @@ async def test_admission(scheduler: Scheduler) -> None:
     assert not scheduler.busy
 
 
-async def test_streams_that_wait_keep_new_ones_out(scheduler: Scheduler) -> None:
+async def test_streams_that_wait_keep_new_ones_out(resting: Scheduler, clock: Clock) -> None:
+    loop = asyncio.get_running_loop()
     for _ in range(recent_waits.ENOUGH_WAITS):
-        scheduler._waits.add(0.5)
-    with pytest.raises(OverloadedError, match="wait"), scheduler.stream_slot():
+        live: Any = StreamWithoutEnd(clock)
+        resting.look_at(StreamJob(live, 1, 0, loop, lambda _: None))
+    clock.now += 0.5
+    for _ in range(recent_waits.ENOUGH_WAITS // scheduler_module.STREAM_BATCH + 1):
+        assert isinstance(resting.next_batch(0), StreamBatch)
+    with pytest.raises(OverloadedError, match="wait"), resting.stream_slot():
         pass
 
 
-def test_recent_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(recent_waits.time, "monotonic", lambda: now)
-    waits = RecentWaits()
+def test_recent_waits(clock: Clock) -> None:
+    waits = RecentWaits(clock)
     for seconds in [0.1] * 30 + [9.0] * 10:
         waits.add(seconds)
     assert waits.median_seconds() == 0.1
-    now += 2 * recent_waits.WINDOW_SECONDS
+    clock.now += 2 * recent_waits.WINDOW_SECONDS
     assert waits.median_seconds() == 0
 
 
-async def test_a_failing_engine_ends_its_work_and_not_the_thread(
-    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("broken")
+class FailingEngine:
+    """The real engine, whose first step fails."""
 
-    file = scheduler.submit(FileRequest("a", 1))
-    with monkeypatch.context() as patch:
-        patch.setattr(scheduler.recognizer, "recognize", broken)
+    def __init__(self, engine: Engine) -> None:
+        self.open = engine.open
+        self._step: Callable[[Any], None] = engine.step
+        self._failures = 1
+
+    def step(self, streams: Any) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise RuntimeError("broken")
+        self._step(streams)
+
+
+async def test_a_failing_engine_ends_its_work_and_not_the_thread(recognizer: Recognizer) -> None:
+    def failing(made_by: Recognizer, bits: int) -> Any:
+        return FailingEngine(made_by.engine(bits))
+
+    with started(Scheduler(recognizer, Settings(), 1, Metrics(), failing)) as scheduler:
+        file = scheduler.submit(FileRequest("a", 1))
         await asyncio.to_thread(file.submit, noise(1))
         with pytest.raises(Exception, match="engine failed"):
             await anext(file.segments())
-    scheduler.leave(file)
-    again = scheduler.submit(FileRequest("a", 1))
-    await asyncio.to_thread(again.submit, noise(1))
-    again.end()
-    assert len([segment async for segment in again.segments()]) == 1
-    scheduler.leave(again)
-    assert scheduler.engines_alive
+        scheduler.leave(file)
+        again = scheduler.submit(FileRequest("a", 1))
+        await asyncio.to_thread(again.submit, noise(1))
+        again.end()
+        assert len([segment async for segment in again.segments()]) == 1
+        scheduler.leave(again)
+        assert scheduler.engines_alive
+
+
+async def test_requests_come_before_idle_work(resting: Scheduler, recognizer: Recognizer, clip: Any) -> None:
+    """It is asked for first, but the engine takes what else there is before it."""
+    resting.when_idle(IdleWork(recognizer.bits[0], []))
+    file = resting.submit(FileRequest("a", 1))
+    file.submit(noise(1))
+    stream = resting.open_stream(1, LiveOptions(), lambda _: None)
+    stream.live.push(clip.samples)
+    resting.look_at(stream)
+    kinds = [type(resting.next_batch(0)) for _ in range(3)]
+    assert kinds == [StreamBatch, FileBatch, IdleWork]
+    resting.close_stream(stream)
+    resting.leave(file)

@@ -25,23 +25,13 @@ from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets
 from onebit_model.evaluation.scoring import Alignment, ErrorCounts, align
 from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.segmentation import onset_seconds
 from onebit_model.text.decoding import Word
 
 Samples = npt.NDArray[np.float32]
 NOISE_DECIBEL = 10.0
 CALIBRATION_BINS = 10
-ONSET_DECIBEL = -30.0  # below the loudest 10 ms
-ONSET_FRAMES = 3  # that stay above it
 MUSIC_SECONDS = 60
-
-
-def onset_seconds(samples: Samples) -> float:
-    """Where 30 ms begin that are no more than 30 dB below the loudest 10 ms: the yardstick for a first word's start."""
-    frame = SAMPLE_RATE // 100
-    energy = np.square(samples[: len(samples) // frame * frame].reshape(-1, frame)).mean(axis=1)
-    loud = energy > energy.max() * 10 ** (ONSET_DECIBEL / 10)
-    runs = np.lib.stride_tricks.sliding_window_view(loud, ONSET_FRAMES).all(axis=1)
-    return float(np.argmax(runs)) / 100
 
 
 def music(seconds: float, seed: int = 0) -> Samples:

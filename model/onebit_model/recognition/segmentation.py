@@ -23,6 +23,9 @@ COMFORTABLE_SAMPLES = 5 * SAMPLE_RATE
 # A pause: this many steps of 10 ms that are this much weaker than the loudest 200 ms of the segment.
 PAUSE_STEPS = 30
 PAUSE_RATIO = 1e-3
+# Speech begins with the first 30 ms that are no more than 30 dB weaker than the loudest 10 ms.
+ONSET_STEPS = 3
+ONSET_RATIO = 1e-3
 # -80 dB of full scale: below what any microphone gives for a voice, above dither.
 SILENCE_PEAK = 1e-4
 
@@ -77,6 +80,14 @@ def first_pause(energies: npt.NDArray[np.float32], start: int) -> int | None:
     is_pause = loud_before[first_end:] == loud_before[first_end - PAUSE_STEPS : -PAUSE_STEPS]
     ends = np.flatnonzero(is_pause)
     return int(ends[0]) + first_end - PAUSE_STEPS // 2 if len(ends) else None
+
+
+def onset_seconds(samples: Samples) -> float:
+    """(samples,) at 16 kHz: where somebody begins to speak; the yardstick for a first word and a first partial."""
+    energies = step_energies(samples)
+    is_loud = energies > energies.max() * ONSET_RATIO
+    runs = np.lib.stride_tricks.sliding_window_view(is_loud, ONSET_STEPS).all(axis=1)
+    return float(np.argmax(runs)) * STEP_SAMPLES / SAMPLE_RATE
 
 
 class Segmenter:

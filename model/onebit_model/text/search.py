@@ -31,6 +31,11 @@ class Search:
 GREEDY = Search()
 
 
+def split_phrases(lists: Iterable[str]) -> list[str]:
+    """Lists of phrases with commas between them, as people write them, to phrases."""
+    return [phrase for text in lists for phrase in text.split(",")]
+
+
 def chosen_search(
     beam: int | None, phrases: Iterable[str], vocabulary: Sequence[str], language_model: LanguageModel | None = None
 ) -> Search:

@@ -70,11 +70,6 @@ def parse_bits(text: str) -> tuple[int, ...]:
     return bits
 
 
-def split_phrases(lists: list[str] | None) -> list[str]:
-    """Repeated lists with commas -> phrases."""
-    return [phrase for text in lists or [] for phrase in text.split(",")]
-
-
 def parse_counts(text: str, option: str, most: int) -> list[int]:
     """ "1,16" -> [1, 16], of numbers from 1 to `most`."""
     try:
@@ -139,10 +134,11 @@ def transcribe(
     with errors_for_people():
         from onebit_model.config import CHUNKS
         from onebit_model.recognition.recognizer import Recognizer
+        from onebit_model.text.search import split_phrases
         from onebit_service.commands.serving import naming_audio, open_source, transcribe_file
 
         recognizer = Recognizer.load(model, language_model=language_model)
-        search = recognizer.search(beam, split_phrases(hotwords))
+        search = recognizer.search(beam, split_phrases(hotwords or []))
         for file in files:
             with open_source(file) as source, naming_audio(file):
                 for text in transcribe_file(recognizer, source, bits, CHUNKS[chunk.value], search):
@@ -167,11 +163,12 @@ def stream(
 
         from websockets.exceptions import InvalidStatus, WebSocketException
 
+        from onebit_model.text.search import split_phrases
         from onebit_service.client import StreamOptions, StreamRefusedError
         from onebit_service.commands.stream import StreamJob, run_stream
 
         try:
-            options = StreamOptions(bits=bits, hotwords=split_phrases(hotwords))
+            options = StreamOptions(bits=bits, hotwords=split_phrases(hotwords or []))
             asyncio.run(run_stream(StreamJob(url, file, options, key, real_time)))
         except InvalidStatus as error:
             # The server never refuses a stream like this, but says why: this is another path, or another server.

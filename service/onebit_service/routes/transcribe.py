@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from onebit_model.audio.reading import AudioOptions, Channel, PcmFormat
 from onebit_model.config import CHUNKS, PRECISIONS
-from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM
+from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM, split_phrases
 from onebit_service.routes.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.routes.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.routes.peer import Peer
@@ -86,8 +86,7 @@ async def transcribe(
     bits = chosen_bits(service, options.bits)
     request.state.bits = bits
     audio = _audio_options(service, request, options)
-    phrases = [phrase for text in options.hotwords for phrase in text.split(",")]
-    search = service.search(options.beam, phrases)
+    search = service.search(options.beam, split_phrases(options.hotwords))
     file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk], search), audio)
     async for _ in file.segments(audio_of(request, service.settings), Peer(request)):
         pass

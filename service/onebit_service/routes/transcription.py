@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,6 +16,7 @@ from onebit_model.recognition.recognizer import Segment
 from onebit_model.recognition.segmentation import Segmenter
 from onebit_service.errors import OverloadedError
 from onebit_service.routes.peer import Peer
+from onebit_service.scheduling.event_loop import call_on_loop
 from onebit_service.scheduling.work import FileJob, FileRequest
 from onebit_service.service import Service
 
@@ -57,7 +58,7 @@ class FileTranscription:
         self._job: FileJob = self._place or self._service.scheduler.submit(self._request)
         loop = asyncio.get_running_loop()
         room = asyncio.Event()
-        feed = ByteFeed(FEED_BYTES, on_room=lambda: _call_on(loop, room.set))
+        feed = ByteFeed(FEED_BYTES, on_room=lambda: call_on_loop(loop, room.set))
         tasks = [
             asyncio.create_task(self._carry(body, feed, room, peer)),
             asyncio.create_task(self._watch(peer, feed)),
@@ -139,8 +140,3 @@ class FileTranscription:
         if transcript.duration_seconds:
             factor = transcript.processing_seconds / transcript.duration_seconds
             metrics.real_time_factor.labels(bits).observe(factor)
-
-
-def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call)

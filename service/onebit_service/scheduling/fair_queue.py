@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from onebit_model.recognition.segmentation import AudioSegment
-from onebit_service.scheduling.work import FileJob
-
-Waiting = tuple[int, AudioSegment, float]
+from onebit_service.scheduling.work import Clock, FileJob, Waiting
 
 
 class FairQueue:
     """Not thread-safe: the scheduler's lock guards it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._clients: OrderedDict[str, OrderedDict[FileJob, None]] = OrderedDict()
 
     def __bool__(self) -> bool:
@@ -23,7 +20,7 @@ class FairQueue:
 
     def add(self, job: FileJob, waiting: Waiting) -> None:
         if not job.waiting:
-            job.waiting_since = time.monotonic()
+            job.waiting_since = self._clock()
         job.waiting.append(waiting)
         self._clients.setdefault(job.request.client, OrderedDict()).setdefault(job)
 
@@ -44,7 +41,7 @@ class FairQueue:
         taken: list[tuple[FileJob, Waiting]] = []
         for job in list(self.jobs()):
             first = taken[0][0].request if taken else job.request
-            length = job.waiting[0][1].seconds
+            length = job.waiting[0].segment.seconds
             if (job.request.bits, job.request.chunk) != (first.bits, first.chunk) or (taken and length > seconds):
                 continue
             seconds -= length
@@ -55,7 +52,7 @@ class FairQueue:
 
     def _rotate(self, job: FileJob) -> None:
         """Its turn is over: behind the client's other files, and the client behind the other clients."""
-        job.waiting_since = time.monotonic()
+        job.waiting_since = self._clock()
         self._drop(job)
         client = job.request.client
         if job.waiting:

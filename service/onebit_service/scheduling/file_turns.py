@@ -8,7 +8,8 @@ they take one engine at most. Where an engine has time for files anyway, no turn
 from __future__ import annotations
 
 import math
-import time
+
+from onebit_service.scheduling.work import Clock
 
 FILE_SHARE = 0.05
 PATIENCE_SECONDS = 1.0
@@ -17,21 +18,22 @@ PATIENCE_SECONDS = 1.0
 class FileTurns:
     """Not thread-safe: the scheduler's lock guards it."""
 
-    def __init__(self, engines: int) -> None:
+    def __init__(self, engines: int, clock: Clock) -> None:
+        self._clock = clock
         self._rest = max(0.0, 1 / (FILE_SHARE * engines) - 1)
         self._due = 0.0
 
     @property
     def is_due(self) -> bool:
-        return time.monotonic() >= self._due
+        return self._clock() >= self._due
 
     def begin_waiting(self) -> None:
         """The queue is no longer empty."""
-        self._due = max(self._due, time.monotonic() + PATIENCE_SECONDS)
+        self._due = max(self._due, self._clock() + PATIENCE_SECONDS)
 
     def begin(self) -> None:
         """A batch of files is computed, in its turn or because an engine had time."""
         self._due = math.inf
 
     def end(self, seconds: float) -> None:
-        self._due = time.monotonic() + seconds * self._rest
+        self._due = self._clock() + seconds * self._rest

@@ -17,18 +17,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from onebit_model.recognition.live import LiveOptions
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.voice import SileroVoice
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.metrics import Metrics
-from onebit_service.scheduling.engine_thread import EngineThread, FileBatch, StreamBatch
-from onebit_service.scheduling.fair_queue import FairQueue, Waiting
+from onebit_service.scheduling.engine_thread import EngineFactory, EngineThread, Tools, WorkSource
+from onebit_service.scheduling.fair_queue import FairQueue
 from onebit_service.scheduling.file_turns import FileTurns
 from onebit_service.scheduling.idle_work import IdleWork
 from onebit_service.scheduling.recent_waits import RecentWaits
-from onebit_service.scheduling.work import FileJob, FileRequest, News, StreamJob
+from onebit_service.scheduling.work import (
+    Clock,
+    FileBatch,
+    FileJob,
+    FileQueue,
+    FileRequest,
+    News,
+    StreamBatch,
+    StreamJob,
+    Waiting,
+)
 from onebit_service.settings import Settings
 
 FILE_BATCH_SECONDS = 30.0
@@ -38,22 +49,35 @@ STREAM_BATCH = 8
 
 
 class Scheduler:
-    def __init__(self, recognizer: Recognizer, settings: Settings, threads: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        settings: Settings,
+        threads: int,
+        metrics: Metrics,
+        make_engine: EngineFactory = Recognizer.engine,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.recognizer = recognizer
         self.metrics = metrics
         self._settings = settings
+        self._clock = clock
         self._lock = threading.Lock()
-        self._files = FairQueue()
-        self._file_turns = FileTurns(threads)
+        self._files = FairQueue(clock)
+        self._file_queue = FileQueue(self._enqueue, self._forget, clock)
+        self._file_turns = FileTurns(threads, clock)
         self._idle_work: deque[IdleWork] = deque()
-        self._waits = RecentWaits()
+        self._waits = RecentWaits(clock)
         self._file_jobs: set[FileJob] = set()
         self._stream_jobs: set[StreamJob] = set()
         self._stream_slots = 0
         self._draining = False
         self._stopped = False
-        voice = SileroVoice()
-        self._lanes = [EngineThread(self, number, voice) for number in range(threads)]
+        tools = Tools(recognizer, make_engine, SileroVoice(), metrics, clock)
+        self._lanes = [
+            EngineThread(f"engine-{lane}", tools, WorkSource(partial(self.next_batch, lane), self.finished))
+            for lane in range(threads)
+        ]
         self._wakeups = [threading.Condition(self._lock) for _ in self._lanes]
         self._ready: list[list[StreamJob]] = [[] for _ in self._lanes]
         self._idle: set[int] = set()
@@ -97,14 +121,14 @@ class Scheduler:
             raise OverloadedError(f"{len(self._file_jobs)} files are being transcribed already")
         if (delay := self._oldest_wait()) > self._settings.queue_seconds:
             raise OverloadedError(f"work has been waiting for {delay:.0f} s already", min(delay, 60.0))
-        job = FileJob(self, request, asyncio.get_running_loop())
+        job = FileJob(request, asyncio.get_running_loop(), self._file_queue)
         self._file_jobs.add(job)
         self.metrics.queue_depth.set(len(self._file_jobs))
         return job
 
     def leave(self, job: FileJob) -> None:
         """The file is done with, one way or the other."""
-        self.forget(job)
+        self._forget(job)
         self._file_jobs.discard(job)
         self.metrics.queue_depth.set(len(self._file_jobs))
 
@@ -158,12 +182,12 @@ class Scheduler:
 
     def _oldest_wait(self) -> float:
         with self._lock:
-            starts = [job.waiting[0][2] for job in self._files.jobs()]
-        return time.monotonic() - min(starts) if starts else 0.0
+            starts = [job.waiting[0].since for job in self._files.jobs()]
+        return self._clock() - min(starts) if starts else 0.0
 
     # Work comes in
 
-    def enqueue(self, job: FileJob, waiting: Waiting) -> None:
+    def _enqueue(self, job: FileJob, waiting: Waiting) -> None:
         with self._lock:
             if not job.cancelled:
                 if not self._files:
@@ -177,7 +201,7 @@ class Scheduler:
             self._idle_work.append(work)
             self._wake_any()
 
-    def forget(self, job: FileJob) -> None:
+    def _forget(self, job: FileJob) -> None:
         with self._lock:
             self._files.remove(job)
 
@@ -189,7 +213,7 @@ class Scheduler:
     def _queue_if_ready(self, job: StreamJob) -> None:
         if not (job.is_queued or job.is_running or job.is_closed) and job.live.ready:
             job.is_queued = True
-            job.ready_since = time.monotonic()
+            job.ready_since = self._clock()
             self._ready[job.lane].append(job)
             self._wakeups[job.lane].notify()
 
@@ -229,7 +253,7 @@ class Scheduler:
         ready = self._ready[lane]
         bits = ready[0].bits
         taken = [job for job in ready if job.bits == bits][:STREAM_BATCH]
-        now = time.monotonic()
+        now = self._clock()
         for job in taken:
             ready.remove(job)
             job.is_queued, job.is_running = False, True
@@ -240,10 +264,9 @@ class Scheduler:
     def _take_files(self, seconds: float) -> FileBatch:
         taken = self._files.take(seconds)
         self._file_turns.begin()
-        now = time.monotonic()
-        for job, (_, _, since) in taken:
-            job.started = True
-            self.metrics.queue_wait.labels("file").observe(now - since)
+        now = self._clock()
+        for _, waiting in taken:
+            self.metrics.queue_wait.labels("file").observe(now - waiting.since)
         if self._files:
             self._wake_any()
         return FileBatch(taken[0][0].request, taken)

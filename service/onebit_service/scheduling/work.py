@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.recognition.live import Event, LiveStream
 from onebit_model.recognition.recognizer import Segment
 from onebit_model.recognition.segmentation import AudioSegment
 from onebit_model.text.search import GREEDY, Search
-
-if TYPE_CHECKING:
-    from onebit_service.scheduling.scheduler import Scheduler
+from onebit_service.scheduling.event_loop import call_on_loop
 
 PENDING_SEGMENTS = 4
-_numbers = itertools.count(1)
+
+Clock = Callable[[], float]
+"""Seconds from any moment on; never backwards."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,37 @@ class FileRequest:
     search: Search = GREEDY
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A segment of a file that no engine has taken yet, by its number in the file."""
+
+    index: int
+    segment: AudioSegment
+    since: float
+
+
+@dataclass(frozen=True)
+class FileQueue:
+    """Where a file's segments go, what forgets them, and the clock that they wait by."""
+
+    enqueue: Callable[[FileJob, Waiting], None]
+    forget: Callable[[FileJob], None]
+    clock: Clock
+
+
 class FileJob:
     """One file on its way through the engines: segments in at one end, their words out at the other, in order.
 
     `submit` is called by the thread that decodes the file and waits while enough of it is in the queue already.
     """
 
-    def __init__(self, scheduler: Scheduler, request: FileRequest, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, request: FileRequest, loop: asyncio.AbstractEventLoop, queue: FileQueue) -> None:
         self.request = request
         self.processing_seconds = 0.0
-        self.waiting: deque[tuple[int, AudioSegment, float]] = deque()
+        self.waiting: deque[Waiting] = deque()
         # Of its latest turn, or of the first segment that waits.
         self.waiting_since = 0.0
-        self.started = False
-        self._scheduler = scheduler
+        self._queue = queue
         self.loop = loop
         self._changed = threading.Condition()
         self._submitted = 0
@@ -64,7 +79,7 @@ class FileJob:
     @property
     def waited_seconds(self) -> float:
         """How long no engine has had time for it although something is ready."""
-        return time.monotonic() - self.waiting_since if self.waiting else 0.0
+        return self._queue.clock() - self.waiting_since if self.waiting else 0.0
 
     # The decoding thread
 
@@ -75,12 +90,12 @@ class FileJob:
             index = self._submitted
             self._submitted += 1
             self._unfinished += 1
-        self._scheduler.enqueue(self, (index, segment, time.monotonic()))
+        self._queue.enqueue(self, Waiting(index, segment, self._queue.clock()))
 
     def end(self) -> None:
         """No more segments."""
         self._ended = True
-        self.loop.call_soon_threadsafe(self._news.set)
+        call_on_loop(self.loop, self._news.set)
 
     # The engine thread
 
@@ -102,8 +117,8 @@ class FileJob:
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
-        self._scheduler.forget(self)
-        self.loop.call_soon_threadsafe(self._news.set)
+        self._queue.forget(self)
+        call_on_loop(self.loop, self._news.set)
 
     async def segments(self) -> AsyncIterator[Segment]:
         for index in itertools.count():
@@ -144,4 +159,19 @@ class StreamJob:
     is_queued: bool = False
     is_running: bool = False
     is_closed: bool = False
-    number: int = field(default_factory=lambda: next(_numbers))
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    """Streams of one precision that step together."""
+
+    bits: int
+    jobs: list[StreamJob]
+
+
+@dataclass(frozen=True)
+class FileBatch:
+    """Segments of one kind, each with the file that it is of."""
+
+    request: FileRequest
+    items: list[tuple[FileJob, Waiting]]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from onebit_model.recognition.recognizer import Recognizer
 from onebit_service.logs import configure_logs
 from onebit_service.routes import health as health_routes
 from onebit_service.routes import openai as openai_routes
@@ -17,15 +18,16 @@ from onebit_service.routes import stream as stream_route
 from onebit_service.routes import transcribe as transcribe_route
 from onebit_service.routes.error_answers import install_error_answers
 from onebit_service.routes.request_context import RequestContext
+from onebit_service.scheduling.engine_thread import EngineFactory
 from onebit_service.service import Service
 from onebit_service.settings import Settings
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, make_engine: EngineFactory = Recognizer.engine) -> FastAPI:
     """Raises ModelFileError and InvalidParameterError before anything listens."""
     settings = settings or Settings()
     configure_logs(settings)
-    service = Service(settings)
+    service = Service(settings, make_engine)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
