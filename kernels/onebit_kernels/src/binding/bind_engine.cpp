@@ -1,4 +1,5 @@
-// Streams and engines. The interpreter lock protects the streams; only `compute`, which owns what it reads, runs without it.
+// Streams and engines. The interpreter lock protects the streams; only `compute`, which owns what it reads, runs
+// without it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -85,7 +86,8 @@ BoundResult take(Stream& stream) {
     Result result = stream.take();
     const auto outputs = static_cast<std::size_t>(stream.model().config.outputs());
     nb::object logits = stream.keeps_logits() ? matrix_array(std::move(result.logits), outputs) : nb::none();
-    return {std::move(result.tokens), std::move(result.tentative), result.frames, result.trailing_blank_frames, std::move(logits)};
+    return {std::move(result.tokens), std::move(result.tentative), result.frames, result.trailing_blank_frames,
+            std::move(logits)};
 }
 
 void feed(Stream& stream, const Samples& array) {
@@ -129,11 +131,11 @@ std::vector<T> copied(const Row<T>& row) {
     return {row.data(), row.data() + row.shape(0)};
 }
 
-void make_language_model(LanguageModel* place, const Row<std::uint16_t>& tokens, const Row<std::uint8_t>& log_probabilities,
-                         const Row<std::uint8_t>& backoffs, const Row<std::uint16_t>& children, int outputs, float weight,
-                         float token_bonus) {
-    new (place) LanguageModel({copied(tokens), copied(log_probabilities), copied(backoffs), copied(children)}, outputs, weight,
-                              token_bonus);
+void make_language_model(LanguageModel* place, const Row<std::uint16_t>& tokens,
+                         const Row<std::uint8_t>& log_probabilities, const Row<std::uint8_t>& backoffs,
+                         const Row<std::uint16_t>& children, int outputs, float weight, float token_bonus) {
+    new (place) LanguageModel({copied(tokens), copied(log_probabilities), copied(backoffs), copied(children)}, outputs,
+                              weight, token_bonus);
 }
 
 void bind_search(nb::module_& module) {
@@ -146,12 +148,14 @@ void bind_search(nb::module_& module) {
              nb::arg("children"), nb::arg("outputs"), nb::arg("weight"), nb::arg("token_bonus"))
         .def_prop_ro("resident_bytes", &LanguageModel::resident_bytes);
     nb::class_<BeamSearch>(module, "BeamSearch")
-        .def("__init__",
-             [](BeamSearch* place, int width, int outputs, std::shared_ptr<Hotwords> hotwords,
-                std::shared_ptr<LanguageModel> language_model) {
-                 new (place) BeamSearch(width, outputs, std::move(hotwords), std::move(language_model));
-             },
-             nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
+        .def(
+            "__init__",
+            [](BeamSearch* place, int width, int outputs, std::shared_ptr<Hotwords> hotwords,
+               std::shared_ptr<LanguageModel> language_model) {
+                new (place) BeamSearch(width, outputs, std::move(hotwords), std::move(language_model));
+            },
+            nb::arg("width"), nb::arg("outputs"), nb::arg("hotwords") = nb::none(),
+            nb::arg("language_model") = nb::none())
         .def("advance", &advance_search, nb::arg("log_probabilities"), nb::arg("ended") = true)
         .def_prop_ro("resident_bytes", &BeamSearch::resident_bytes);
 }
@@ -169,8 +173,8 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("resident_bytes", &Stream::resident_bytes);
 }
 
-std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam, std::shared_ptr<Hotwords> hotwords,
-                                    std::shared_ptr<LanguageModel> language_model) {
+std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam,
+                                    std::shared_ptr<Hotwords> hotwords, std::shared_ptr<LanguageModel> language_model) {
     return bound.engine().open({.chunk = chunk,
                                 .keep_logits = keep_logits,
                                 .beam = beam,
@@ -185,14 +189,15 @@ void bind_engine(nb::module_& module) {
     bind_search(module);
     bind_stream(module);
     nb::class_<BoundEngine>(module, "Engine")
-        .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"), nb::arg("exact") = false,
-             nb::arg("threads") = 1)
+        .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"),
+             nb::arg("exact") = false, nb::arg("threads") = 1)
         .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false, nb::arg("beam") = 1,
              nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
         .def("step", &BoundEngine::step, nb::arg("streams"))
         .def("stage_seconds", &stage_seconds)
-        .def_prop_rw("times_stages", [](BoundEngine& bound) { return bound.engine().clock().enabled(); },
-                     [](BoundEngine& bound, bool on) { bound.engine().clock().enable(on); })
+        .def_prop_rw(
+            "times_stages", [](BoundEngine& bound) { return bound.engine().clock().enabled(); },
+            [](BoundEngine& bound, bool on) { bound.engine().clock().enable(on); })
         .def_prop_ro("bits", [](BoundEngine& bound) { return bound.engine().bits(); })
         .def_prop_ro("exact", [](BoundEngine& bound) { return bound.engine().exact(); })
         .def_prop_ro("resident_bytes", [](BoundEngine& bound) { return bound.engine().resident_bytes(); });

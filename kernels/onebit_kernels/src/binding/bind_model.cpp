@@ -30,15 +30,16 @@ Tensors tensors_from(const nb::dict& arrays, std::vector<AnyArray>& held) {
         const std::string name = nb::cast<std::string>(key);
         if (!nb::try_cast(value, array)) throw nb::type_error(("the tensor " + name + " is not a numpy array").c_str());
         Tensor tensor{element_of(array.dtype()), {}, array.data()};
-        for (std::size_t i = 0; i < array.ndim(); ++i) tensor.shape.push_back(static_cast<std::int64_t>(array.shape(i)));
+        for (std::size_t i = 0; i < array.ndim(); ++i)
+            tensor.shape.push_back(static_cast<std::int64_t>(array.shape(i)));
         tensors.emplace(name, std::move(tensor));
         held.push_back(std::move(array));
     }
     return tensors;
 }
 
-void make_model(Model* self, const std::map<std::string, int>& config, const nb::dict& tensors, const std::vector<int>& bits,
-                nb::object isa) {
+void make_model(Model* self, const std::map<std::string, int>& config, const nb::dict& tensors,
+                const std::vector<int>& bits, nb::object isa) {
     std::vector<AnyArray> held;
     const Tensors views = tensors_from(tensors, held);
     new (self) Model(config_from(config), views, bits, isa.is_none() ? std::string() : nb::cast<std::string>(isa));
@@ -48,7 +49,8 @@ void make_model(Model* self, const std::map<std::string, int>& config, const nb:
 
 void bind_model(nb::module_& module) {
     nb::class_<Model>(module, "Model")
-        .def("__init__", &make_model, nb::arg("config"), nb::arg("tensors"), nb::arg("bits"), nb::arg("isa") = nb::none())
+        .def("__init__", &make_model, nb::arg("config"), nb::arg("tensors"), nb::arg("bits"),
+             nb::arg("isa") = nb::none())
         .def_prop_ro("resident_bytes", [](const Model& model) { return model.resident_bytes; })
         .def_prop_ro("isa", [](const Model& model) { return std::string(gemm::name_of(*model.isa)); })
         .def_prop_ro("bits", [](const Model& model) { return nb::tuple(nb::cast(model.bits)); });

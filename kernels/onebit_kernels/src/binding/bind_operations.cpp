@@ -8,8 +8,8 @@
 #include <stdexcept>
 
 #include "../engine/buffer.h"
-#include "../frontend/log_mel_tables.h"
 #include "../gemm/lowbit_gemm.h"
+#include "../operations/log_mel_tables.h"
 #include "../operations/operations.h"
 #include "arrays.h"
 #include "bindings.h"
@@ -27,7 +27,8 @@ const Operations& operations_of(const std::string& isa) { return operations_for(
 nb::object log_mel(const Samples& array, const std::string& isa) {
     const FloatVector samples(array);
     const LogMelTables tables(kMelBins);
-    const std::size_t padded = (samples.size() + kFrameSamples - 1) / kFrameSamples * kFrameSamples, half = kWindowSamples / 2;
+    const std::size_t padded = (samples.size() + kFrameSamples - 1) / kFrameSamples * kFrameSamples,
+                      half = kWindowSamples / 2;
     std::vector<float> segment(padded + kWindowSamples);
     std::copy_n(samples.data(), samples.size(), segment.data() + half);
     const std::size_t frames = padded / kHopSamples;
@@ -85,9 +86,10 @@ public:
             std::byte* place = memory_.data() + 2 * b * bytes;
             const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(b) * capacity;
             const int frames = std::min(capacity, keys.rows - b * capacity);
-            blocks.push_back({place, place + bytes, scales_.data() + static_cast<std::ptrdiff_t>(b) * 2 * shape.heads, frames,
-                              capacity, static_cast<std::ptrdiff_t>(capacity) * shape.head_dim});
-            cache.pack(keys.data + first * shape.dim(), values.data + first * shape.dim(), shape.dim(), shape, blocks.back());
+            blocks.push_back({place, place + bytes, scales_.data() + static_cast<std::ptrdiff_t>(b) * 2 * shape.heads,
+                              frames, capacity, static_cast<std::ptrdiff_t>(capacity) * shape.head_dim});
+            cache.pack(keys.data + first * shape.dim(), values.data + first * shape.dim(), shape.dim(), shape,
+                       blocks.back());
         }
     }
 
@@ -105,7 +107,8 @@ nb::object attention(const Samples& queries_array, const Samples& keys_array, co
     const HeadShape shape{heads, queries.columns / std::max(heads, 1)};
     if (heads < 1 || shape.head_dim % 16 || shape.head_dim > 128 || keys.rows < 1 || values.rows != keys.rows ||
         shape.dim() != queries.columns || keys.columns != shape.dim() || values.columns != shape.dim())
-        throw std::invalid_argument("shapes must be (rows, dim), (frames, dim), (frames, dim) with heads of a multiple of 16");
+        throw std::invalid_argument(
+            "shapes must be (rows, dim), (frames, dim), (frames, dim) with heads of a multiple of 16");
     const Operations& operations = operations_of(isa);
     const CacheOperations& cache = exact ? operations.exact_cache : operations.fast_cache;
     const KeyBlocks packed(cache, keys, values, shape, kCapacity);
@@ -114,8 +117,8 @@ nb::object attention(const Samples& queries_array, const Samples& keys_array, co
     std::vector<float> out(static_cast<std::size_t>(queries.rows) * shape.dim());
     const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
     for (int head = 0; head < heads; ++head)
-        cache.attend({queries.data, shape.dim(), queries.rows, scale, shape, head,
-                      packed.blocks.data(), static_cast<int>(packed.blocks.size()), out.data(), scratch.data()});
+        cache.attend({queries.data, shape.dim(), queries.rows, scale, shape, head, packed.blocks.data(),
+                      static_cast<int>(packed.blocks.size()), out.data(), scratch.data()});
     return matrix_array(std::move(out), static_cast<std::size_t>(shape.dim()));
 }
 

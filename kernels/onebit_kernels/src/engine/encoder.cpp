@@ -57,7 +57,8 @@ int Encoder::reserve_key_blocks(const std::vector<StreamStep>& steps) {
     std::size_t blocks = 0;
     for (const StreamStep& step : steps) {
         const int capacity = step.stream->chunk() * kStemFramesPerUnit;
-        padded_keys = std::max({padded_keys, (config_.left_chunks + 1) * capacity, step.step.stem_frames + kLongestChunk});
+        padded_keys =
+            std::max({padded_keys, (config_.left_chunks + 1) * capacity, step.step.stem_frames + kLongestChunk});
         blocks += config_.left_chunks;
     }
     key_blocks_.reserve(blocks + std::max(stem_rate_.pieces.size(), output_rate_.pieces.size()));
@@ -85,8 +86,8 @@ std::size_t Encoder::resident_bytes() const {
     std::size_t bytes = samples_.bytes() + mel_.bytes() + x_.bytes() + queries_.bytes() + keys_values_.bytes() +
                         key_scales_.bytes() + gated_.bytes() + logits_.bytes();
     for (const Desk& desk : desks_)
-        bytes += desk.normed.bytes() + desk.wide.bytes() + desk.hidden.bytes() + desk.position.bytes() + desk.scratch.bytes() +
-                 desk.gemm_workspace.bytes();
+        bytes += desk.normed.bytes() + desk.wide.bytes() + desk.hidden.bytes() + desk.position.bytes() +
+                 desk.scratch.bytes() + desk.gemm_workspace.bytes();
     return bytes;
 }
 
@@ -120,9 +121,8 @@ void Encoder::block(int index, const std::vector<StreamStep>& steps) {
         charge(worker, Stage::projections);
     });
     gather_key_blocks(index, steps);
-    pool_.run(spans * config_.heads, [&](int task, int worker) {
-        attend(task / config_.heads, task % config_.heads, desks_[worker]);
-    });
+    pool_.run(spans * config_.heads,
+              [&](int task, int worker) { attend(task / config_.heads, task % config_.heads, desks_[worker]); });
     for (int s = 0; s < spans; ++s)
         if (!steps[s].step.last) steps[s].stream->state().keep(index, key_blocks_[first_key_block_[s + 1] - 1]);
     open_convolution(index, steps);
@@ -150,7 +150,8 @@ void Encoder::normalise(const Norm& norm, const float* x, float* y, int rows) co
     operations_.layer_norm(x, weights.weight.data(), weights.bias.data(), y, rows, config_.d_model);
 }
 
-void Encoder::linear(const gemm::PackedMatrix& weights, const gemm::ConstRows& x, const gemm::Rows& y, Desk& desk) const {
+void Encoder::linear(const gemm::PackedMatrix& weights, const gemm::ConstRows& x, const gemm::Rows& y,
+                     Desk& desk) const {
     gemm::linear(x, weights, weights.holds(8) ? 8 : bits_, mode_, y, desk.gemm_workspace.data());
 }
 
@@ -158,8 +159,8 @@ void Encoder::add_residual(const Tile& tile, const float* y, float factor) {
     operations_.add_scaled(row(tile.row), y, factor, static_cast<std::size_t>(tile.rows) * config_.d_model);
 }
 
-void Encoder::feed_forward(const Tile& tile, const Norm& norm, const gemm::PackedMatrix& up, const gemm::PackedMatrix& down,
-                           void (*activation)(float*, std::size_t), Desk& desk) {
+void Encoder::feed_forward(const Tile& tile, const Norm& norm, const gemm::PackedMatrix& up,
+                           const gemm::PackedMatrix& down, void (*activation)(float*, std::size_t), Desk& desk) {
     const int d = config_.d_model;
     float *normed = desk.normed.data(), *wide = desk.wide.data();
     normalise(norm, row(tile.row), normed, tile.rows);

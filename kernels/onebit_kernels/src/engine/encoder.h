@@ -38,11 +38,11 @@ public:
 private:
     // Memory of one worker, for one task.
     struct Desk {
-        Buffer<float> normed;     // (tile rows, d_model)
-        Buffer<float> wide;       // (tile rows, the widest layer)
-        Buffer<float> hidden;     // (1 + mel frames of a piece, d_model), between the convolutions of the stem
-        Buffer<float> position;   // (d_model)
-        Buffer<float> scratch;    // of attention and log-mel
+        Buffer<float> normed;    // (tile rows, d_model)
+        Buffer<float> wide;      // (tile rows, the widest layer)
+        Buffer<float> hidden;    // (1 + mel frames of a piece, d_model), between the convolutions of the stem
+        Buffer<float> position;  // (d_model)
+        Buffer<float> scratch;   // of attention and log-mel
         Buffer<std::byte> gemm_workspace;
     };
 

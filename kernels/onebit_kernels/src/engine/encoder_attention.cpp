@@ -1,4 +1,5 @@
-// Self-attention: keys and values of the current rows become key blocks; a chunk also sees the blocks its stream remembers.
+// Self-attention: keys and values of the current rows become key blocks; a chunk also sees the blocks its stream
+// remembers.
 #include <algorithm>
 #include <cmath>
 
@@ -26,9 +27,14 @@ KeyBlock Encoder::current_block(const Piece& piece) const {
     const Piece &first = first_piece(piece.span), &last = last_piece(piece.span);
     const int span_frames = last.place + last.capacity - first.place, head_dim = config_.head_dim();
     const std::ptrdiff_t index = &piece - layout_->pieces.data();
-    std::byte* keys = keys_values_.data() + key_bytes(2 * first.place) + key_bytes(piece.place - first.place) / config_.heads;
-    return {keys,       keys + key_bytes(span_frames), key_scales_.data() + index * 2 * config_.heads,
-            piece.rows, piece.capacity,                static_cast<std::ptrdiff_t>(span_frames) * head_dim};
+    std::byte* keys =
+        keys_values_.data() + key_bytes(2 * first.place) + key_bytes(piece.place - first.place) / config_.heads;
+    return {keys,
+            keys + key_bytes(span_frames),
+            key_scales_.data() + index * 2 * config_.heads,
+            piece.rows,
+            piece.capacity,
+            static_cast<std::ptrdiff_t>(span_frames) * head_dim};
 }
 
 // In the order of time: what the stream remembers, then this step's.

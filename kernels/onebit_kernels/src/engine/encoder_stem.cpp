@@ -1,8 +1,8 @@
 // Log-mel and the convolution stem.
 //
-// Stem frame j is made of hidden frames 2j - 1 .. 2j + 1, and hidden frame i of mel frames i - 1 .. i + 1. Before the segment
-// hidden frames are zero, and so are mel frames before it and behind its end. A span of stem frames j .. j + n - 1 therefore
-// needs mel frames 2j - 2 .. 2(j + n): its rows of mel_. The stream remembers the first three of them.
+// Stem frame j is made of hidden frames 2j - 1 .. 2j + 1, and hidden frame i of mel frames i - 1 .. i + 1. Before the
+// segment hidden frames are zero, and so are mel frames before it and behind its end. A span of stem frames j .. j + n
+// - 1 therefore needs mel frames 2j - 2 .. 2(j + n): its rows of mel_. The stream remembers the first three of them.
 #include <algorithm>
 
 #include "../model/positions.h"
@@ -41,15 +41,17 @@ void Encoder::open_mel(const StreamStep& step, int span) {
     if (step.step.last) std::fill_n(mel_row(span, frames - 1), config_.mel_bins, 0.0f);
 }
 
-// New mel frames are cut as the pieces are. A step begins with frame 2j + 1, except the first of a segment, with frame 0, and
-// ends with frame 2(j + n), except the last, whose frame 2(j + n) is behind the end.
+// New mel frames are cut as the pieces are. A step begins with frame 2j + 1, except the first of a segment, with frame
+// 0, and ends with frame 2(j + n), except the last, whose frame 2(j + n) is behind the end.
 void Encoder::log_mel(const StreamStep& step, const Piece& piece, Desk& desk) {
     const int rows = kMelFramesPerStemFrame * rows_of(piece.span) + kRememberedMelFrames;
     const int first_new = rows - (step.step.last ? 1 : 0) - step.step.mel_frames;
     const int place = kMelFramesPerStemFrame * (piece.row - first_piece(piece.span).row);
     const int begin = piece.first ? first_new : place + kRememberedMelFrames;
-    const int end = place + kMelFramesPerStemFrame * piece.rows + kRememberedMelFrames - (piece.last && step.step.last ? 1 : 0);
-    const float* samples = samples_.data() + step.first_sample + static_cast<std::ptrdiff_t>(begin - first_new) * kHopSamples;
+    const int end =
+        place + kMelFramesPerStemFrame * piece.rows + kRememberedMelFrames - (piece.last && step.step.last ? 1 : 0);
+    const float* samples =
+        samples_.data() + step.first_sample + static_cast<std::ptrdiff_t>(begin - first_new) * kHopSamples;
     operations_.log_mel(model_.log_mel.view(), samples, end - begin, mel_row(piece.span, begin), desk.scratch.data());
 }
 

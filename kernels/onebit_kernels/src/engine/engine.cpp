@@ -11,7 +11,8 @@ constexpr int kChunks[] = {kSegmentChunk, 8, 16};
 
 int checked_threads(int threads) {
     if (threads < 1 || threads > kMostThreads)
-        throw std::invalid_argument("threads " + std::to_string(threads) + " is not 1 to " + std::to_string(kMostThreads));
+        throw std::invalid_argument("threads " + std::to_string(threads) + " is not 1 to " +
+                                    std::to_string(kMostThreads));
     return threads;
 }
 
@@ -19,12 +20,14 @@ int checked_threads(int threads) {
 
 Engine::Engine(std::shared_ptr<const Model> model, int bits, bool exact, int threads)
     : model_(std::move(model)), bits_(bits), exact_(exact), encoder_(*model_, bits, exact, checked_threads(threads)) {
-    if (!model_->holds(bits)) throw std::invalid_argument("the model holds no " + std::to_string(bits) + "-bit weights");
+    if (!model_->holds(bits))
+        throw std::invalid_argument("the model holds no " + std::to_string(bits) + "-bit weights");
 }
 
 std::shared_ptr<Stream> Engine::open(StreamOptions options) const {
     if (std::ranges::find(kChunks, options.chunk) == std::end(kChunks))
-        throw std::invalid_argument("chunk " + std::to_string(options.chunk) + " is not 8, 16 or 0 (the whole segment)");
+        throw std::invalid_argument("chunk " + std::to_string(options.chunk) +
+                                    " is not 8, 16 or 0 (the whole segment)");
     return std::make_shared<Stream>(model_, bits_, exact_, options);
 }
 

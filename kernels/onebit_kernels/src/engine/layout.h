@@ -1,8 +1,10 @@
 // How the rows of several streams are stacked and cut for one step.
 //
 //   span   all rows of one stream in this step
-//   piece  rows of one span: one key block, one run of the convolution; a chunk is one piece, a segment is cut every kPieceRows
-//   tile   consecutive pieces of together up to kTileMaximumRows rows: what row-wise layers work on while it is in the cache
+//   piece  rows of one span: one key block, one run of the convolution; a chunk is one piece, a segment is cut every
+//          kPieceRows
+//   tile   consecutive pieces of together up to kTileMaximumRows rows: what row-wise layers work on while it is in the
+//          cache
 #pragma once
 
 #include <vector>
@@ -15,7 +17,7 @@ inline constexpr int kTileMaximumRows = 64;  // their inputs and outputs fit a s
 
 struct Piece {
     int span;
-    int row;       // in the stacked matrix
+    int row;  // in the stacked matrix
     int rows;
     int capacity;  // frames of its key block
     int place;     // of its key block: frames of all capacities before it

@@ -42,15 +42,15 @@ Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamO
       state_(*model_, cache_of(*model_, exact), options.chunk) {
     if (options.beam != 1)
         state_.beam = std::make_unique<BeamSearch>(options.beam, model_->config.outputs(), options.hotwords,
-                                                    options.language_model);
+                                                   options.language_model);
     else if (options.hotwords || options.language_model)
         throw std::invalid_argument(std::string(options.hotwords ? "hotwords need" : "a language model needs") +
                                     " a beam of 2 or more");
     if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
 }
 
-// A frame gives one token at most, and a beam those that it kept waiting; results that are taken after every step never grow
-// beyond this.
+// A frame gives one token at most, and a beam those that it kept waiting; results that are taken after every step never
+// grow beyond this.
 void Stream::reserve_results(int frames) {
     const int waiting = state_.beam ? kMostWaiting : 0;
     const std::size_t outputs = options_.keep_logits ? static_cast<std::size_t>(model_->config.outputs()) : 0;
@@ -175,8 +175,9 @@ void Stream::end_step() {
 }
 
 std::size_t Stream::resident_bytes() const {
-    return sizeof(Stream) + state_.resident_bytes() + bytes_of(samples_) + bytes_of(fresh_.tokens) + bytes_of(fresh_.logits) +
-           bytes_of(pending_.tokens) + bytes_of(pending_.tentative) + bytes_of(pending_.logits);
+    return sizeof(Stream) + state_.resident_bytes() + bytes_of(samples_) + bytes_of(fresh_.tokens) +
+           bytes_of(fresh_.logits) + bytes_of(pending_.tokens) + bytes_of(pending_.tentative) +
+           bytes_of(pending_.logits);
 }
 
 }  // namespace onebit

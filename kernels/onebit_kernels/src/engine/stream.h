@@ -1,7 +1,7 @@
 // One audio stream: samples wait here until an engine computes them, tokens wait until they are taken.
 //
-// Not thread-safe by itself: `feed` may run while an engine computes (it owns the samples of the step by then), everything
-// else that changes the stream may not; the Python face has the interpreter lock for that.
+// Not thread-safe by itself: `feed` may run while an engine computes (it owns the samples of the step by then),
+// everything else that changes the stream may not; the Python face has the interpreter lock for that.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +15,9 @@
 namespace onebit {
 
 struct StreamOptions {
-    int chunk;          // 8 or 16 units of 80 ms, or kSegmentChunk
-    bool keep_logits;   // log-probabilities of every frame are kept for `take`
-    int beam = 1;       // texts that the search keeps; 1: greedy
+    int chunk;                                           // 8 or 16 units of 80 ms, or kSegmentChunk
+    bool keep_logits;                                    // log-probabilities of every frame are kept for `take`
+    int beam = 1;                                        // texts that the search keeps; 1: greedy
     std::shared_ptr<const Hotwords> hotwords = nullptr;  // need a beam
     std::shared_ptr<const LanguageModel> language_model = nullptr;  // needs a beam
 };
@@ -27,7 +27,7 @@ struct Result {
     std::vector<Token> tentative;  // what follows all tokens in the best text so far; empty in the greedy search
     int frames = 0;                // output frames (40 ms) decoded since the start of the segment
     int trailing_blank_frames = 0;
-    std::vector<float> logits;     // (new frames, outputs) log-probabilities, if kept
+    std::vector<float> logits;  // (new frames, outputs) log-probabilities, if kept
 };
 
 class Stream {
@@ -55,13 +55,14 @@ public:
 
     struct Step {
         int stem_frames = 0;
-        bool last = false;            // the segment ends with this step
-        int mel_frames = 0;           // that are new
-        std::size_t samples = 0;      // under the windows of these log-mel frames
+        bool last = false;        // the segment ends with this step
+        int mel_frames = 0;       // that are new
+        std::size_t samples = 0;  // under the windows of these log-mel frames
     };
-    Step next_step() const;                          // stem_frames is 0 when not ready
-    void begin_step(const Step& step, float* samples);  // hands the step's samples out and forgets those not needed again
-    void end_step();                                 // publishes what the step added to `fresh`
+    Step next_step() const;  // stem_frames is 0 when not ready
+    void begin_step(const Step& step,
+                    float* samples);  // hands the step's samples out and forgets those not needed again
+    void end_step();                  // publishes what the step added to `fresh`
     bool stepping() const { return stepping_; }
 
     struct Fresh {
@@ -85,8 +86,8 @@ private:
     StreamOptions options_;
     StreamState state_;
     std::vector<float> samples_;
-    std::size_t used_samples_ = 0;    // of samples_, before those that the next mel frame's window and later ones need
-    std::size_t total_samples_ = 0;   // fed since the start of the segment
+    std::size_t used_samples_ = 0;   // of samples_, before those that the next mel frame's window and later ones need
+    std::size_t total_samples_ = 0;  // fed since the start of the segment
     int computed_stem_frames_ = 0;
     bool finished_ = false;
     bool stepping_ = false;

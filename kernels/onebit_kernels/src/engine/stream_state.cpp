@@ -53,9 +53,10 @@ KeyBlock StreamState::place(const Block& block, int chunk) {
     std::byte* keys = memory_.data() + block.keys_values + index * bytes;
     float* scales = nullptr;
     if (cache_->has_scales)
-        scales = reinterpret_cast<float*>(memory_.data() + block.scales) + static_cast<std::ptrdiff_t>(index) * 2 * config.heads;
-    return {keys,           keys + bytes / 2, scales, block.capacity,
-            block.capacity, static_cast<std::ptrdiff_t>(block.capacity) * config.head_dim()};
+        scales = reinterpret_cast<float*>(memory_.data() + block.scales) +
+                 static_cast<std::ptrdiff_t>(index) * 2 * config.heads;
+    return {keys,           keys + bytes / 2, scales,
+            block.capacity, block.capacity,   static_cast<std::ptrdiff_t>(block.capacity) * config.head_dim()};
 }
 
 KeyBlock StreamState::key_block(int block, int age) { return place(blocks_[block], chunks - age); }

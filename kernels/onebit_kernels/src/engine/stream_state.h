@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "../model/model.h"
-#include "beam.h"
+#include "../search/beam.h"
+#include "../search/ctc.h"
 #include "buffer.h"
-#include "ctc.h"
 
 namespace onebit {
 
@@ -35,7 +35,8 @@ public:
     // Chunks whose keys, values and convolution inputs are remembered, the newest first; there are left_chunks places.
     int remembered_chunks() const { return blocks_.empty() ? 0 : chunks; }
 
-    // Keys and values of the chunk `age` chunks ago, 1 <= age <= min(remembered_chunks, left_chunks), all of its frames.
+    // Keys and values of the chunk `age` chunks ago, 1 <= age <= min(remembered_chunks, left_chunks), all of its
+    // frames.
     KeyBlock key_block(int block, int age);
 
     // The current chunk's block takes the place of the oldest one, which no later chunk sees.
@@ -50,7 +51,7 @@ public:
     std::vector<float> mel;  // (3, mel_bins) the last frames
     CtcSearch greedy;
     std::unique_ptr<BeamSearch> beam;  // instead of it, where there is one
-    int stem_frames = 0;  // computed since the start of the segment
+    int stem_frames = 0;               // computed since the start of the segment
     int chunks = 0;
 
 private:

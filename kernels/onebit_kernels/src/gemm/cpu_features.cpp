@@ -45,6 +45,7 @@ CpuFeatures detect_cpu_features() {
     return {
         .ssse3 = bit(leaf1.ecx, 9),
         .fma = ymm && bit(leaf1.ecx, 12),
+        .f16c = ymm && bit(leaf1.ecx, 29),
         .avx2 = ymm && bit(leaf7.ebx, 5),
         .avxvnni = ymm && bit(leaf7_1.eax, 4),
         .avx512f = zmm && bit(leaf7.ebx, 16),

@@ -6,6 +6,7 @@ namespace onebit::gemm {
 struct CpuFeatures {
     bool ssse3 = false;
     bool fma = false;
+    bool f16c = false;
     bool avx2 = false;
     bool avxvnni = false;
     bool avx512f = false;

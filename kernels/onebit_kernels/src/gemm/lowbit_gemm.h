@@ -10,7 +10,7 @@
 //   prepare   quantises the rows of X to int8, or builds lookup tables of their sums, in memory that the caller owns;
 //   multiply  walks the packed weights. Neither allocates, locks or touches shared state.
 //
-// Every instruction set gives bitwise the same Y as `generic` (generic.cpp is the specification), and a row of Y
+// Every instruction set gives bitwise the same Y as `generic` (isa/generic.cpp is the specification), and a row of Y
 // depends on its row of X only, never on the other rows or on how many there are.
 #pragma once
 
@@ -79,7 +79,7 @@ struct AlignedFree {
 template <class T>
 using Aligned = std::unique_ptr<T[], AlignedFree>;  // 64-byte aligned
 
-// Weights in the order in which the kernels of one instruction set read them (layout.h). The precisions of a matrix
+// Weights in the order in which the kernels of one instruction set read them (kernels.h). The precisions of a matrix
 // share memory: 1 and 2 bit read the same planes; 4 bit has its own copy, so that all three cost 1.5 x the 4-bit
 // planes.
 struct PackedMatrix {

@@ -9,9 +9,9 @@
 
 namespace onebit::gemm {
 
-#define ISA(name, needs, activations, tables, dot)            \
-    extern const ActivationKernels activations_##activations; \
-    extern const TableKernels tables_##tables;                \
+#define ISA(name, needs, activations, tables, dot, operations) \
+    extern const ActivationKernels activations_##activations;  \
+    extern const TableKernels tables_##tables;                 \
     extern const DotKernels dot_##dot;
 #include "kernels.inc"
 #undef ISA
@@ -27,16 +27,17 @@ bool has_all(const CpuFeatures& cpu, std::initializer_list<Feature> needs) {
 }
 
 // The features by the names that kernels.inc uses.
-[[maybe_unused]] constexpr Feature ssse3 = &CpuFeatures::ssse3, avx2 = &CpuFeatures::avx2,
-                                   avxvnni = &CpuFeatures::avxvnni, avx512f = &CpuFeatures::avx512f,
-                                   avx512bw = &CpuFeatures::avx512bw, avx512vnni = &CpuFeatures::avx512vnni,
-                                   avx512vbmi = &CpuFeatures::avx512vbmi, dotprod = &CpuFeatures::dotprod;
+[[maybe_unused]] constexpr Feature ssse3 = &CpuFeatures::ssse3, avx2 = &CpuFeatures::avx2, fma = &CpuFeatures::fma,
+                                   f16c = &CpuFeatures::f16c, avxvnni = &CpuFeatures::avxvnni,
+                                   avx512f = &CpuFeatures::avx512f, avx512bw = &CpuFeatures::avx512bw,
+                                   avx512vnni = &CpuFeatures::avx512vnni, avx512vbmi = &CpuFeatures::avx512vbmi,
+                                   dotprod = &CpuFeatures::dotprod;
 
 const std::vector<Isa>& all_isas() {
     static const std::vector<Isa> isas = [] {
         const CpuFeatures cpu = detect_cpu_features();
 #define NEEDS(...) has_all(cpu, {__VA_ARGS__})
-#define ISA(name, needs, activations, tables, dot) \
+#define ISA(name, needs, activations, tables, dot, operations) \
     Isa{#name, needs, activations_##activations, tables_##tables, dot_##dot},
         return std::vector<Isa>{
 #include "kernels.inc"

@@ -23,8 +23,8 @@ struct LowBitLayer {
 
     gemm::LayerPlanes view() const {
         const auto scale = [&](int bits) { return scales[bits].empty() ? nullptr : scales[bits].data(); };
-        return {planes.data, planes.count, shape.rows, shape.columns, scale(1), scale(2), scale(4),
-                bias.empty() ? nullptr : bias.data()};
+        return {planes.data, planes.count, shape.rows, shape.columns,
+                scale(1),    scale(2),     scale(4),   bias.empty() ? nullptr : bias.data()};
     }
 };
 
@@ -49,8 +49,10 @@ public:
     }
 
     gemm::PackedMatrix int8_matrix(const std::string& name, int rows, int columns) const {
-        const std::vector<float> scale = tensors_.floats(name + ".scale8", rows), bias = tensors_.floats(name + ".bias", rows);
-        return gemm::pack_int8(isa_, {tensors_.int8(name + ".int8", rows, columns), rows, columns, scale.data(), bias.data()});
+        const std::vector<float> scale = tensors_.floats(name + ".scale8", rows),
+                                 bias = tensors_.floats(name + ".bias", rows);
+        return gemm::pack_int8(
+            isa_, {tensors_.int8(name + ".int8", rows, columns), rows, columns, scale.data(), bias.data()});
     }
 
     Norm norm(const std::string& name, int dim) const { return Norm(tensors_, name, dim, bits_); }
@@ -58,7 +60,8 @@ public:
     Depthwise depthwise(const std::string& name, int dim, int taps) const {
         const std::int8_t* codes = tensors_.int8(name + ".int8", dim, taps);
         const std::vector<float> scale = tensors_.floats(name + ".scale8", dim);
-        Depthwise result{std::vector<float>(static_cast<std::size_t>(taps) * dim), tensors_.floats(name + ".bias", dim)};
+        Depthwise result{std::vector<float>(static_cast<std::size_t>(taps) * dim),
+                         tensors_.floats(name + ".bias", dim)};
         for (int c = 0; c < dim; ++c)
             for (int k = 0; k < taps; ++k)
                 result.weight[static_cast<std::size_t>(k) * dim + c] = scale[c] * codes[c * taps + k];
@@ -101,8 +104,9 @@ std::size_t bytes_of(const std::vector<float>& values) { return values.size() * 
 
 std::size_t bytes_of(const BlockWeights& block) {
     std::size_t bytes = bytes_of(block.depthwise.weight) + bytes_of(block.depthwise.bias);
-    for (const gemm::PackedMatrix* matrix : {&block.ff1_up, &block.ff1_down, &block.query_key_value, &block.attention_output,
-                                             &block.expand, &block.project, &block.ff2_up, &block.ff2_down})
+    for (const gemm::PackedMatrix* matrix :
+         {&block.ff1_up, &block.ff1_down, &block.query_key_value, &block.attention_output, &block.expand,
+          &block.project, &block.ff2_up, &block.ff2_down})
         bytes += matrix->resident_bytes;
     for (const Norm* norm :
          {&block.ff1_norm, &block.attention_norm, &block.convolution_norm, &block.inner_norm, &block.ff2_norm})
@@ -112,7 +116,8 @@ std::size_t bytes_of(const BlockWeights& block) {
 
 std::vector<int> checked_bits(std::span<const int> bits) {
     for (const int b : bits)
-        if (b != 1 && b != 2 && b != 4) throw std::invalid_argument("precision " + std::to_string(b) + " is not 1, 2 or 4 bit");
+        if (b != 1 && b != 2 && b != 4)
+            throw std::invalid_argument("precision " + std::to_string(b) + " is not 1, 2 or 4 bit");
     if (bits.empty()) throw std::invalid_argument("a model needs at least one precision");
     return {bits.begin(), bits.end()};
 }
@@ -122,7 +127,8 @@ std::vector<int> checked_bits(std::span<const int> bits) {
 Norm::Norm(const TensorReader& tensors, const std::string& name, int dim, std::span<const int> bits) {
     int shared = -1;
     const auto add = [&](const std::string& suffix) {
-        variants_.push_back({tensors.floats(name + ".weight" + suffix, dim), tensors.floats(name + ".bias" + suffix, dim)});
+        variants_.push_back(
+            {tensors.floats(name + ".weight" + suffix, dim), tensors.floats(name + ".bias" + suffix, dim)});
         return static_cast<int>(variants_.size()) - 1;
     };
     for (const int b : bits) {
@@ -142,7 +148,8 @@ std::size_t Norm::resident_bytes() const {
     return bytes;
 }
 
-Model::Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions, const std::string& isa_name)
+Model::Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions,
+             const std::string& isa_name)
     : config(sizes),
       bits(checked_bits(precisions)),
       isa(&gemm::find_isa(isa_name)),

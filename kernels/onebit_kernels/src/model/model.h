@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../frontend/log_mel_tables.h"
 #include "../gemm/lowbit_gemm.h"
+#include "../operations/log_mel_tables.h"
 #include "../operations/operations.h"
 #include "model_config.h"
 #include "tensors.h"
@@ -49,8 +49,10 @@ struct BlockWeights {
 };
 
 struct Model {
-    // Throws std::invalid_argument naming what is wrong with the configuration, a tensor, a precision or the instruction set.
-    Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions, const std::string& isa_name);
+    // Throws std::invalid_argument naming what is wrong with the configuration, a tensor, a precision or the
+    // instruction set.
+    Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions,
+          const std::string& isa_name);
 
     bool holds(int precision) const;
 

@@ -12,7 +12,7 @@ constexpr int kPositionQuantum = 32;  // sines and cosines are halves of a row
 
 struct Field {
     const char* name;
-    int ModelConfig::*member;
+    int ModelConfig::* member;
 };
 
 constexpr Field kFields[] = {

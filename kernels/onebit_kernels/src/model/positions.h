@@ -1,6 +1,8 @@
-// Whisper's sinusoidal positions: position p, i < dim / 2: angle = p * e^(-i ln(10000) / (dim / 2 - 1)); (sines | cosines).
+// Whisper's sinusoidal positions: position p, i < dim / 2: angle = p * e^(-i ln(10000) / (dim / 2 - 1)); (sines |
+// cosines).
 //
-// A position is split as p = coarse + fine with fine < 32, so that a small table and one row per 32 frames serve any length.
+// A position is split as p = coarse + fine with fine < 32, so that a small table and one row per 32 frames serve any
+// length.
 #pragma once
 
 #include <vector>

@@ -10,10 +10,14 @@ namespace {
 
 const char* name_of(Element element) {
     switch (element) {
-        case Element::uint8: return "uint8";
-        case Element::int8: return "int8";
-        case Element::float16: return "float16";
-        case Element::other: break;
+        case Element::uint8:
+            return "uint8";
+        case Element::int8:
+            return "int8";
+        case Element::float16:
+            return "float16";
+        case Element::other:
+            break;
     }
     return "another type";
 }
@@ -32,7 +36,8 @@ const Tensor& find(const Tensors& tensors, const std::string& name) {
 
 }  // namespace
 
-const Tensor& TensorReader::get(const std::string& name, Element element, const std::vector<std::int64_t>& shape) const {
+const Tensor& TensorReader::get(const std::string& name, Element element,
+                                const std::vector<std::int64_t>& shape) const {
     const Tensor& tensor = find(tensors_, name);
     if (tensor.element != element || tensor.shape != shape)
         throw std::invalid_argument("the tensor " + name + " is " + described(tensor.element, tensor.shape) + ", not " +
@@ -57,7 +62,8 @@ const std::int8_t* TensorReader::int8(const std::string& name, std::int64_t rows
     return static_cast<const std::int8_t*>(get(name, Element::int8, {rows, columns}).data);
 }
 
-TensorReader::Planes TensorReader::planes(const std::string& name, int needed, std::int64_t rows, std::int64_t columns) const {
+TensorReader::Planes TensorReader::planes(const std::string& name, int needed, std::int64_t rows,
+                                          std::int64_t columns) const {
     const Tensor& any = find(tensors_, name);
     const std::int64_t held = any.shape.empty() ? 0 : any.shape[0];
     const std::int64_t expected = held >= needed && held <= 4 ? held : needed;

@@ -19,8 +19,8 @@ struct Tensor {
 
 using Tensors = std::map<std::string, Tensor>;
 
-// Reads tensors by name; every method throws std::invalid_argument naming the tensor that is missing or of another shape
-// or type.
+// Reads tensors by name; every method throws std::invalid_argument naming the tensor that is missing or of another
+// shape or type.
 class TensorReader {
 public:
     explicit TensorReader(const Tensors& tensors) : tensors_(tensors) {}

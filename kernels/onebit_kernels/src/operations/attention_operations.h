@@ -19,7 +19,8 @@ ONEBIT_INLINE void pack_keys(const float* k, std::ptrdiff_t stride, HeadShape sh
             Element* keys = reinterpret_cast<Element*>(block.keys) + h * block.head_stride + t;
             for (int d = 0; d < shape.head_dim; ++d, keys += block.capacity) {
                 float column[kLanes] = {};
-                for (int lane = 0; lane < present; ++lane) column[lane] = k[(t + lane) * stride + h * shape.head_dim + d];
+                for (int lane = 0; lane < present; ++lane)
+                    column[lane] = k[(t + lane) * stride + h * shape.head_dim + d];
                 store(keys, load(column));
             }
         }
@@ -55,7 +56,8 @@ ONEBIT_INLINE void score_tile(const float* queries, int head_dim, const Element*
         Floats key[kVectors];
         for (int v = 0; v < kVectors; ++v) key[v] = load(keys + v * kLanes);
         for (int r = 0; r < kTileRows; ++r)
-            for (int v = 0; v < kVectors; ++v) total[r][v] = fused(splat(queries[r * head_dim + d]), key[v], total[r][v]);
+            for (int v = 0; v < kVectors; ++v)
+                total[r][v] = fused(splat(queries[r * head_dim + d]), key[v], total[r][v]);
     }
     for (int r = 0; r < kTileRows; ++r)
         for (int v = 0; v < kVectors; ++v) store(scores + r * score_stride + v * kLanes, total[r][v]);
@@ -68,7 +70,8 @@ ONEBIT_INLINE void score_block(const float* queries, int head_dim, const Element
     int t = 0;
     for (; t + 2 * kLanes <= block.capacity; t += 2 * kLanes)
         score_tile<Element, 2>(queries, head_dim, keys + t, block.capacity, scores + t, score_stride);
-    if (t < block.capacity) score_tile<Element, 1>(queries, head_dim, keys + t, block.capacity, scores + t, score_stride);
+    if (t < block.capacity)
+        score_tile<Element, 1>(queries, head_dim, keys + t, block.capacity, scores + t, score_stride);
     for (int r = 0; r < kTileRows; ++r)
         for (t = block.frames; t < block.capacity; ++t) scores[r * score_stride + t] = kMasked;
 }
@@ -119,13 +122,15 @@ ONEBIT_INLINE void mix(const AttentionCall& call, int head, int first_row, int r
         Floats total[kTileRows][kVectors];
         mix_tile<Element, kVectors>(call, head, d, weights, weight_stride, total);
         for (int r = 0; r < rows; ++r) {
-            float* out = call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
+            float* out =
+                call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
             for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, total[r][v] * splat(inverse_sums[r]));
         }
     }
 }
 
-// One head, up to kTileRows queries from first_row on; an absent row repeats the first, so that every row takes the same path.
+// One head, up to kTileRows queries from first_row on; an absent row repeats the first, so that every row takes the
+// same path.
 template <class Element>
 ONEBIT_INLINE void attend_tile(const AttentionCall& call, int first_row, int rows, int padded_keys) {
     const int head = call.head, head_dim = call.shape.head_dim;
@@ -133,7 +138,8 @@ ONEBIT_INLINE void attend_tile(const AttentionCall& call, int first_row, int row
     float* scores = call.scratch + kTileRows * head_dim;
     for (int r = 0; r < kTileRows; ++r) {
         const float* from = call.queries + (first_row + (r < rows ? r : 0)) * call.stride + head * head_dim;
-        for (int d = 0; d < head_dim; d += kLanes) store(queries + r * head_dim + d, load(from + d) * splat(call.scale));
+        for (int d = 0; d < head_dim; d += kLanes)
+            store(queries + r * head_dim + d, load(from + d) * splat(call.scale));
     }
     int at = 0;
     for (int b = 0; b < call.block_count; ++b) {

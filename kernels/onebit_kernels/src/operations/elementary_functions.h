@@ -1,5 +1,5 @@
-// Elementary functions on vectors, for any vector_<isa>.h. Bounds hold for every instruction set (tests/kernels checks them).
-// Coefficients are minimax fits of our own, rounded to float32.
+// Elementary functions on vectors, for any vector_<isa>.h. Bounds hold for every instruction set (tests/kernels checks
+// them). Coefficients are minimax fits of our own, rounded to float32.
 #pragma once
 
 namespace onebit {

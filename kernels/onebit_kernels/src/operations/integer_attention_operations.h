@@ -1,9 +1,10 @@
-// Attention on 16-bit integers, for vectors that have a dot product of int16 pairs (twice the work of a float instruction).
+// Attention on 16-bit integers, for vectors that have a dot product of int16 pairs (twice the work of a float
+// instruction).
 //
-// Queries, keys and values are rounded to integers with one scale per row (queries) or per block and head (keys, values).
-// Ranges keep every sum within 32 bits: head_dim * kKeyRange^2 < 2^31, and the weights of a row sum to kWeightRange at most,
-// rounding aside, so that they times kValueRange stay below it, too. Contracts: operations.h, except for the order in a block,
-// where two neighbours along the summed axis lie together:
+// Queries, keys and values are rounded to integers with one scale per row (queries) or per block and head (keys,
+// values). Ranges keep every sum within 32 bits: head_dim * kKeyRange^2 < 2^31, and the weights of a row sum to
+// kWeightRange at most, rounding aside, so that they times kValueRange stay below it, too. Contracts: operations.h,
+// except for the order in a block, where two neighbours along the summed axis lie together:
 //   keys[h * head_stride + ((d / 2) * capacity + t) * 2 + d % 2]
 //   values[h * head_stride + ((t / 2) * head_dim + d) * 2 + t % 2]
 #pragma once
@@ -46,7 +47,8 @@ ONEBIT_INLINE void pack_integer_keys(const float* k, std::ptrdiff_t stride, int 
         }
         for (int pair = 0; pair < head_dim / 2; ++pair) {
             std::int16_t* to = keys + (pair * block.capacity + t) * 2;
-            for (int i = 0; i < kStrip; ++i) __builtin_memcpy(to + 2 * i, rows + i * head_dim + 2 * pair, 2 * sizeof *rows);
+            for (int i = 0; i < kStrip; ++i)
+                __builtin_memcpy(to + 2 * i, rows + i * head_dim + 2 * pair, 2 * sizeof *rows);
         }
     }
 }
@@ -58,8 +60,8 @@ ONEBIT_INLINE void pack_integer_values(const float* v, std::ptrdiff_t stride, in
         const float* low = v + (t < block.frames ? t : 0) * stride;
         const float* high = v + (t + 1 < block.frames ? t + 1 : 0) * stride;
         for (int d = 0; d < head_dim; d += kLanes)
-            store_pairs(values + (t / 2 * head_dim + d) * 2,
-                        load(low + d) * splat(low_steps), load(high + d) * splat(high_steps));
+            store_pairs(values + (t / 2 * head_dim + d) * 2, load(low + d) * splat(low_steps),
+                        load(high + d) * splat(high_steps));
     }
 }
 
@@ -79,9 +81,9 @@ void pack_integers(const float* k, const float* v, std::ptrdiff_t stride, HeadSh
 
 // The queries of one head and kTileRows rows.
 struct IntegerTile {
-    std::int16_t* queries;       // (kTileRows, head_dim)
-    float* scores;               // (kTileRows, padded keys)
-    std::int16_t* weights;       // (kTileRows, padded keys)
+    std::int16_t* queries;  // (kTileRows, head_dim)
+    float* scores;          // (kTileRows, padded keys)
+    std::int16_t* weights;  // (kTileRows, padded keys)
     int padded_keys;
     float query_scale[kTileRows];
     float out_scale[kTileRows];
@@ -118,7 +120,8 @@ ONEBIT_INLINE void integer_score_tile(const IntegerTile& tile, int head_dim, con
                   to_floats(total[r][v]) * splat(tile.query_scale[r] * key_scale));
 }
 
-ONEBIT_INLINE void integer_score_block(const IntegerTile& tile, int head, int head_dim, const KeyBlock& block, float* scores) {
+ONEBIT_INLINE void integer_score_block(const IntegerTile& tile, int head, int head_dim, const KeyBlock& block,
+                                       float* scores) {
     constexpr float kMasked = -1e30f;
     const std::int16_t* keys = reinterpret_cast<const std::int16_t*>(block.keys) + head * block.head_stride;
     const float scale = block.scales[head];
@@ -127,7 +130,8 @@ ONEBIT_INLINE void integer_score_block(const IntegerTile& tile, int head, int he
         integer_score_tile<2>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
     if (t < block.capacity) integer_score_tile<1>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
     for (int r = 0; r < kTileRows; ++r)
-        for (t = block.frames; t < block.capacity; ++t) scores[static_cast<std::ptrdiff_t>(r) * tile.padded_keys + t] = kMasked;
+        for (t = block.frames; t < block.capacity; ++t)
+            scores[static_cast<std::ptrdiff_t>(r) * tile.padded_keys + t] = kMasked;
 }
 
 // scores become e^(score - highest); returns their sum.
@@ -173,14 +177,16 @@ ONEBIT_INLINE void integer_mix_tile(const AttentionCall& call, int head, int d, 
     const std::int16_t* weights = tile.weights;
     for (int b = 0; b < call.block_count; ++b) {
         const KeyBlock& block = call.blocks[b];
-        const std::int16_t* values = reinterpret_cast<const std::int16_t*>(block.values) + head * block.head_stride + 2 * d;
+        const std::int16_t* values =
+            reinterpret_cast<const std::int16_t*>(block.values) + head * block.head_stride + 2 * d;
         for (int t = 0; t < block.frames; t += 2, values += 2 * head_dim) {
             Integers value[kVectors];
             for (int v = 0; v < kVectors; ++v) value[v] = load_pairs(values + v * 2 * kLanes);
             for (int r = 0; r < kTileRows; ++r)
                 for (int v = 0; v < kVectors; ++v)
-                    total[r][v] = dot_pairs(total[r][v], value[v],
-                                            broadcast_pair(weights + static_cast<std::ptrdiff_t>(r) * tile.padded_keys + t));
+                    total[r][v] =
+                        dot_pairs(total[r][v], value[v],
+                                  broadcast_pair(weights + static_cast<std::ptrdiff_t>(r) * tile.padded_keys + t));
         }
         weights += block.capacity;
     }
@@ -193,8 +199,10 @@ ONEBIT_INLINE void integer_mix(const AttentionCall& call, int head, int first_ro
         Integers total[kTileRows][kVectors];
         integer_mix_tile<kVectors>(call, head, d, tile, total);
         for (int r = 0; r < rows; ++r) {
-            float* out = call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
-            for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, to_floats(total[r][v]) * splat(tile.out_scale[r]));
+            float* out =
+                call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
+            for (int v = 0; v < kVectors; ++v)
+                store(out + v * kLanes, to_floats(total[r][v]) * splat(tile.out_scale[r]));
         }
     }
 }

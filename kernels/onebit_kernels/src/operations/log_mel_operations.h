@@ -3,8 +3,8 @@
 
 #include <cstddef>
 
-#include "../frontend/log_mel_tables.h"
 #include "elementary_functions.h"
+#include "log_mel_tables.h"
 #include "operations.h"
 
 namespace onebit {
@@ -124,7 +124,8 @@ ONEBIT_INLINE void mel_bands(const LogMelView& view, const float* power, int fra
         const MelBand band = view.bands[b];
         const float* weights = view.band_weights + band.offset;
         Floats total = splat(0.0f);
-        for (int i = 0; i < band.count; ++i) total = fused(splat(weights[i]), load(power + (band.first + i) * kLanes), total);
+        for (int i = 0; i < band.count; ++i)
+            total = fused(splat(weights[i]), load(power + (band.first + i) * kLanes), total);
         const Floats log10 = logarithm(maximum(total, splat(kFloor))) * splat(kLog10OfE);
         float lane[kLanes];
         store(lane, (log10 + splat(4.0f)) * splat(0.25f));

@@ -68,7 +68,8 @@ struct CacheOperations {
     std::size_t element_bytes;
     bool has_scales;  // whether key blocks need them
 
-    // Rows k[t * stride + h * head_dim + d], and the same of v, into a block; frames from block.frames to capacity become 0.
+    // Rows k[t * stride + h * head_dim + d], and the same of v, into a block; frames from block.frames to capacity
+    // become 0.
     void (*pack)(const float* k, const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block);
     void (*attend)(const AttentionCall& call);
 
@@ -100,7 +101,8 @@ struct Operations {
     // y[r, c] = bias[c] + sum over k of weight[k, c] * x[r + k, c], x: (rows + taps - 1, dim), weight: (taps, dim)
     void (*depthwise)(const float* x, const DepthwiseWeights& weights, float* y, int rows);
 
-    // In place: x[r, i] -= log(sum over j of e^x[r, j]), i < count; rows are `stride` apart, stride >= count rounded up to 16
+    // In place: x[r, i] -= log(sum over j of e^x[r, j]), i < count; rows are `stride` apart, stride >= count rounded up
+    // to 16
     void (*log_softmax)(float* x, int rows, int count, int stride);
 
     CacheOperations fast_cache;   // streams in the fast mode: two bytes a value

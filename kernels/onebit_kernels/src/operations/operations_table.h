@@ -1,4 +1,4 @@
-// Defines the table of one instruction set from the bodies; included once by each operations_<isa>.cpp after its vector.
+// Defines the table of one instruction set from the bodies; included once by each isa/<isa>.cpp after its vector.
 #pragma once
 
 #include "attention_operations.h"

@@ -1,0 +1,11 @@
+#include "vector_avx2.h"
+
+#include "../integer_attention_operations.h"
+#include "../operations_table.h"
+
+namespace onebit {
+
+extern const Operations operations_avx2;
+const Operations operations_avx2 = table_of("avx2", integer_cache_operations());
+
+}  // namespace onebit

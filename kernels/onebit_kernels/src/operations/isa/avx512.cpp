@@ -1,0 +1,11 @@
+#include "vector_avx512.h"
+
+#include "../integer_attention_operations.h"
+#include "../operations_table.h"
+
+namespace onebit {
+
+extern const Operations operations_avx512;
+const Operations operations_avx512 = table_of("avx512", integer_cache_operations());
+
+}  // namespace onebit

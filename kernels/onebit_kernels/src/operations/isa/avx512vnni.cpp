@@ -1,0 +1,11 @@
+#include "vector_avx512vnni.h"
+
+#include "../integer_attention_operations.h"
+#include "../operations_table.h"
+
+namespace onebit {
+
+extern const Operations operations_avx512vnni;
+const Operations operations_avx512vnni = table_of("avx512vnni", integer_cache_operations());
+
+}  // namespace onebit

@@ -1,0 +1,10 @@
+#include "vector_generic.h"
+
+#include "../operations_table.h"
+
+namespace onebit {
+
+extern const Operations operations_generic;
+const Operations operations_generic = table_of("generic", cache_operations<Half>());
+
+}  // namespace onebit

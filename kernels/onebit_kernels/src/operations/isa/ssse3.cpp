@@ -1,0 +1,11 @@
+#include "vector_ssse3.h"
+
+#include "../integer_attention_operations.h"
+#include "../operations_table.h"
+
+namespace onebit {
+
+extern const Operations operations_ssse3;
+const Operations operations_ssse3 = table_of("ssse3", integer_cache_operations());
+
+}  // namespace onebit
