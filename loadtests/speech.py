@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 from onebit_model.data.reference import read_set
@@ -46,18 +43,3 @@ def long_recording(seconds: float) -> bytes:
     whole = pause.join(clips)
     length = int(seconds * SAMPLE_RATE) * 2
     return (whole * (length // len(whole) + 1))[:length]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write clips as files for load generators that are not Python.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=15.0, help="shortest clip")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for number, clip in enumerate(pcm_clips(options.count, options.seconds)):
-        (options.folder / f"{number}.s16le").write_bytes(clip)
-
-
-if __name__ == "__main__":
-    main()

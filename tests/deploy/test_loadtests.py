@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
 import sys
 import time
@@ -177,11 +176,3 @@ def test_locust_finds_its_users() -> None:
     command = [locust, "-f", "loadtests/locustfile.py", "--list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert {"FileUser", "StreamUser"} <= set(done.stdout.split() + done.stderr.split()), done.stderr
-
-
-def test_k6_script_speaks_the_protocol() -> None:
-    """As far as reading it goes: there is no k6 in any registry that is reached here, so it is never run."""
-    script = (ROOT / "loadtests/streams.k6.js").read_text()
-    assert set(re.findall(r'type: "(\w+)"', script)) == {"start", "stop"}
-    assert set(re.findall(r'message\.type === "(\w+)"', script)) == {"final", "done", "error"}
-    assert '"Sec-WebSocket-Protocol": "onebit.v1"' in script

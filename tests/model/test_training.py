@@ -157,13 +157,9 @@ chunk = 0
 """
 
 
-def test_ablation_trains_every_row_and_keeps_what_is_done(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ablation_trains_every_row_and_keeps_what_is_done(corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, "ablation", 2, UPPER_BLOCK)
-    monkeypatch.setattr(sys, "argv", ["ablation", str(recipe), "--output", str(tmp_path)])
-    ablation.main()
-    table = capsys.readouterr().out.splitlines()[-7:]
+    table = list(ablation.table(recipe, tmp_path, 1))[-7:]
     filled = ["".join("x" if cell.strip() else "." for cell in line.split("|")[4:-2]) for line in table]
     assert filled == ["x...", "...x", "...x", ".xxx", ".xxx", ".xxx", ".xxx"]
     folders = [next(tmp_path.glob(f"{row}-seed1-*")) for row in range(7)]
@@ -172,11 +168,10 @@ def test_ablation_trains_every_row_and_keeps_what_is_done(
     assert below not in naive  # only what is trained is quantised
     assert not torch.equal(naive[above], scaled[above])
     trained = (folders[6] / "log.csv").stat().st_mtime_ns
-    ablation.main()
-    assert capsys.readouterr().out.splitlines()[-7:] == table
+    assert list(ablation.table(recipe, tmp_path, 1))[-7:] == table
     assert (folders[6] / "log.csv").stat().st_mtime_ns == trained
     recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 1"))
-    ablation.main()  # another recipe: nothing of the old rows is taken for its own
+    list(ablation.table(recipe, tmp_path, 1))  # another recipe: nothing of the old rows is taken for its own
     assert len(list(tmp_path.glob("*-seed1-*"))) == 14
 
 

@@ -1,6 +1,6 @@
 """What each part of the method is worth: fine-tunes of as many steps from one converged checkpoint, on the same data.
 
-    python -m onebit_model.bench.ablation model/recipes/ablation.toml [--output runs/ablation] [--seeds 1]
+    onebit bench ablation model/recipes/ablation.toml
 
 The recipe says what is trained, on what and for how long; each row of the table changes only how that is quantised, and
 keeps what the rows above it added. A row takes as many steps as the others, not as much time: "passes" says how often
@@ -11,7 +11,6 @@ finished before, by the same recipe from the same start, is neither trained nor 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -138,29 +137,18 @@ def _against(found: Sequence[SystemResult], above: Sequence[SystemResult]) -> st
     return "" if test is None else f"{test.p:.2g}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--seeds", type=int, default=1)
-    arguments = parser.parse_args()
-    base = load_recipe(arguments.recipe)
-    root = arguments.recipe.resolve().parent
-    lines = [
-        f"Quantised and trained: {', '.join(base.trainable)}; {base.optimizer.steps} steps.",
-        "",
-        f"| | passes | seed | {' | '.join(COLUMNS.values())} | p, 1 bit against the row above |",
-        "|---|---|---" + "|---" * (len(COLUMNS) + 1) + "|",
-    ]
-    for seed in range(base.seed, base.seed + arguments.seeds):
+def table(recipe_path: Path, output: Path, seeds: int) -> Iterator[str]:
+    """Markdown, row by row as they are trained; `output` keeps the runs."""
+    base = load_recipe(recipe_path)
+    root = recipe_path.resolve().parent
+    yield f"Quantised and trained: {', '.join(base.trainable)}; {base.optimizer.steps} steps."
+    yield ""
+    yield f"| | passes | seed | {' | '.join(COLUMNS.values())} | p, 1 bit against the row above |"
+    yield "|---|---|---" + "|---" * (len(COLUMNS) + 1) + "|"
+    for seed in range(base.seed, base.seed + seeds):
         above: list[SystemResult] = []
         for number, row in enumerate(rows(base.trainable)):
             recipe = replace(base, seed=seed, quantize=row.quantize)
-            found = results(recipe, root, arguments.output / folder(recipe, root, number))
-            lines.append(line(row, seed, found, above))
+            found = results(recipe, root, output / folder(recipe, root, number))
+            yield line(row, seed, found, above)
             above = found
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    main()

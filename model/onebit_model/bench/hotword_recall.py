@@ -1,6 +1,6 @@
 """What beam, language model and hotwords bring: the engine's search over the log-probabilities of a packed file.
 
-    python -m onebit_model.bench.hotword_recall SENTENCES.txt.gz MANIFEST...
+    onebit bench hotword-recall SENTENCES.txt.gz MANIFEST...
 
 Hotwords of an utterance are its words outside the most frequent ones of the sentences, and as many of other utterances
 as a user's list might hold beside them. docs/search.md has what came out.
@@ -8,11 +8,10 @@ as a user's list might hold beside them. docs/search.md has what came out.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from onebit_model.data.corpora import read_manifests
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.decoding import WORD_START, text_of, words_from_tokens
+from onebit_model.text.language_model import NONE
 from onebit_model.text.search import MOST_HOTWORDS, Search
 from onebit_model.text.tokenizer import BLANK, read_sentences
 
@@ -96,31 +96,25 @@ def tally(
     generator = random.Random(1)
     result = Tally()
     for (_, reference, rows), own in zip(utterances, rare, strict=True):
-        phrases = [*sorted(own), *generator.sample(pool, FOREIGN_HOTWORDS)][:MOST_HOTWORDS]
+        phrases = [*sorted(own), *generator.sample(pool, min(FOREIGN_HOTWORDS, len(pool)))][:MOST_HOTWORDS]
         hotwords = Hotwords(phrases, list(vocabulary)) if with_hotwords else None
         search = Search(beam, hotwords, recognizer.language_model if beam > 1 else None)
         result.add(reference, heard_text(rows, search, vocabulary), own, set(phrases))
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sentences", type=Path)
-    parser.add_argument("manifests", type=Path, nargs="+")
-    arguments = parser.parse_args()
+def table(sentences: Path, manifests: Sequence[Path]) -> Iterator[str]:
+    """Markdown, row by row: search, word errors in %, rare words that were found, hotwords that were not said."""
     recognizer = Recognizer.load()
-    utterances = log_probabilities(recognizer, arguments.manifests)
-    rare = rare_words(utterances, read_sentences(arguments.sentences))
-    for language_model in ("none", ""):
+    utterances = log_probabilities(recognizer, manifests)
+    rare = rare_words(utterances, read_sentences(sentences))
+    yield "| | word errors % | rare words found | hotwords that were not said |"
+    yield "|---|---|---|---|"
+    for language_model in (NONE, ""):
         recognizer = Recognizer.load(language_model=language_model)
         for with_hotwords, beam in itertools.product((False, True), (1, 2, 8, 16, 32)):
             if beam == 1 and (with_hotwords or not language_model):
                 continue
             result = tally(recognizer, utterances, rare, beam, with_hotwords)
             name = f"beam {beam}" + ("" if language_model else ", language model") + (", hotwords" * with_hotwords)
-            rate = 100 * result.errors.rate
-            print(f"| {name} | {rate:.1f} | {result.right} of {result.rare} | {result.foreign} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            yield f"| {name} | {100 * result.errors.rate:.1f} | {result.right} of {result.rare} | {result.foreign} |"

@@ -1,8 +1,8 @@
 """Word errors, processor time and memory beside other recognizers of speech on CPUs, on the same clips.
 
-    python -m onebit_model.bench.recognizers [--whisper FOLDER] [--stride 16] [--threads 1]
+    onebit bench recognizers --whisper FOLDER
 
-Each recognizer hears every `stride`-th clip of the shipped reference sets in a process of its own, one clip after the
+Each recognizer hears one clip in many of the shipped reference sets in a process of its own, one clip after the
 other. FOLDER holds a Whisper model as faster-whisper wants it (CTranslate2); its numerals are suppressed, because the
 references spell numbers out. Packages: faster-whisper, pocketsphinx; what is not installed is left out with a note.
 docs/benchmarks.md has what came out.
@@ -10,7 +10,6 @@ docs/benchmarks.md has what came out.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onebit_model.bench.process_status import PEAK_RESIDENT, status_bytes
 from onebit_model.config import PRECISIONS, SAMPLE_RATE
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets
@@ -93,48 +93,37 @@ def hear(make: Callable[[], Transcribe], clips: Sequence[Utterance]) -> Heard:
     begin = time.process_time()
     texts = [normalise(transcribe(samples)) for samples in audio]
     used = time.process_time() - begin
-    return Heard(texts, used, sum(map(len, audio)) / SAMPLE_RATE, peak_resident_bytes())
+    return Heard(texts, used, sum(map(len, audio)) / SAMPLE_RATE, status_bytes(PEAK_RESIDENT))
 
 
-def peak_resident_bytes() -> int:
-    """Of this program alone (Linux): getrusage would count what the process was before it became Python."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def recognizers(whisper_folder: Path | None, threads: int) -> Iterator[tuple[str, Callable[[], Transcribe]]]:
-    """Those that can run here, with what makes them inside their process."""
-    for bits in PRECISIONS:
-        yield f"onebit, {bits} bit", partial(onebit, bits)
+def recognizers(whisper_folder: Path | None, threads: int) -> tuple[dict[str, Callable[[], Transcribe]], list[str]]:
+    """Those that can run here, with what makes them inside their process; a line for each that cannot."""
+    found: dict[str, Callable[[], Transcribe]] = {f"onebit, {bits} bit": partial(onebit, bits) for bits in PRECISIONS}
+    missing = []
     if whisper_folder is None or find_spec("faster_whisper") is None:
-        print("faster-whisper left out: needs the package and --whisper FOLDER")
+        missing.append("faster-whisper left out: needs the package and --whisper FOLDER")
     else:
         for beam in (1, 5):
             name = f"faster-whisper, {whisper_folder.name}, int8, beam {beam}"
-            yield name, partial(whisper, whisper_folder, beam, threads)
+            found[name] = partial(whisper, whisper_folder, beam, threads)
     if find_spec("pocketsphinx") is None:
-        print("pocketsphinx left out: not installed")
+        missing.append("pocketsphinx left out: not installed")
     else:
-        yield "pocketsphinx", pocketsphinx
+        found["pocketsphinx"] = pocketsphinx
+    return found, missing
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--whisper", type=Path, metavar="FOLDER")
-    parser.add_argument("--stride", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1, help="of faster-whisper; the others use one")
-    arguments = parser.parse_args()
-    clips = [clip for name in reference_sets() for clip in read_set(name)[:: arguments.stride]]
-    print("| recognizer | word errors % | processor seconds per second of audio | peak resident MB |")
-    print("|---|---|---|---|")
-    for name, make in recognizers(arguments.whisper, arguments.threads):
+def table(whisper_folder: Path | None, stride: int, threads: int) -> Iterator[str]:
+    """Markdown, row by row; `threads` are those of faster-whisper, the others use one."""
+    clips = [clip for name in reference_sets() for clip in read_set(name)[::stride]]
+    found, missing = recognizers(whisper_folder, threads)
+    yield from missing
+    yield "| recognizer | word errors % | processor seconds per second of audio | peak resident MB |"
+    yield "|---|---|---|---|"
+    for name, make in found.items():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             heard = process.submit(hear, make, clips).result()
         counts = [align_texts(clip.text, text).counts for clip, text in zip(clips, heard.texts, strict=True)]
         errors = sum(counts, ErrorCounts())
         cost = heard.processor_seconds_per_second
-        print(f"| {name} | {100 * errors.rate:.1f} | {cost:.4f} | {heard.peak_bytes / 1e6:.0f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        yield f"| {name} | {100 * errors.rate:.1f} | {cost:.4f} | {heard.peak_bytes / 1e6:.0f} |"

@@ -1,8 +1,8 @@
 """How the packed file hears what is harder than clean speech, and how far its times and confidences can be trusted.
 
-    python -m onebit_model.bench.robustness NOISE_FOLDER [--stride 3]
+    onebit bench robustness NOISE_FOLDER
 
-On every `stride`-th clip of the shipped reference sets, with the search that serves: word error rates of the clips as
+On clips of the shipped reference sets, with the search that serves: word error rates of the clips as
 they are, with background noise at 10 dB and through a telephone band; words heard in noise and in music without speech;
 the distance of the first word's start from the onset of speech; the expected calibration error of word confidences.
 docs/model-card.md has what came out.
@@ -10,7 +10,6 @@ docs/model-card.md has what came out.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +31,12 @@ Samples = npt.NDArray[np.float32]
 NOISE_DECIBEL = 10.0
 CALIBRATION_BINS = 10
 MUSIC_SECONDS = 60
+CONDITIONS = {
+    f"noise at {NOISE_DECIBEL:.0f} dB": AugmentConfig(
+        noise_probability=1.0, snr_decibel=(NOISE_DECIBEL, NOISE_DECIBEL)
+    ),
+    "telephone band": AugmentConfig(telephone_probability=1.0),
+}
 
 
 def music(seconds: float, seed: int = 0) -> Samples:
@@ -101,44 +106,38 @@ def words_per_minute(recognizer: Recognizer, bits: int, sounds: Sequence[Samples
     return 60 * words / (sum(len(sound) for sound in sounds) / SAMPLE_RATE)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("noise", type=Path)
-    parser.add_argument("--stride", type=int, default=3)
-    arguments = parser.parse_args()
+def table(noise_folder: Path, stride: int) -> Iterator[str]:
+    """Markdown, row by row, over every `stride`-th clip of the shipped sets."""
     recognizer = Recognizer.load()
-    utterances = [u for name in reference_sets() for u in list(read_set(name))[:: arguments.stride]]
-    noises = read_noises(arguments.noise)
-    noisy = AugmentConfig(noise_probability=1.0, snr_decibel=(NOISE_DECIBEL, NOISE_DECIBEL))
-    narrow = AugmentConfig(telephone_probability=1.0)
-    print("| | " + " | ".join(f"{bits} bit" for bits in recognizer.bits) + " |")
-    print("|---|" + "---|" * len(recognizer.bits))
-
-    def row(name: str, values: Sequence[str]) -> None:
-        print(f"| {name} | " + " | ".join(values) + " |", flush=True)
-
-    clean = [hear(recognizer, bits, utterances, lambda samples: samples) for bits in recognizer.bits]
-    row("clean, word errors %", [f"{100 * h.errors.rate:.1f}" for h in clean])
-    for name, config in ((f"noise at {NOISE_DECIBEL:.0f} dB", noisy), ("telephone band", narrow)):
-        changes = [partial(WaveformAugmenter(config, noises), rng=np.random.default_rng(1)) for _ in recognizer.bits]
-        heard = [
-            hear(recognizer, bits, utterances, change) for bits, change in zip(recognizer.bits, changes, strict=True)
-        ]
-        row(f"{name}, word errors %", [f"{100 * h.errors.rate:.1f}" for h in heard])
-    sounds = {"noise": [noise.numpy() for noise in noises], "music": [music(MUSIC_SECONDS)]}
-    for name, tracks in sounds.items():
-        values = [words_per_minute(recognizer, bits, tracks) for bits in recognizer.bits]
-        row(f"{name} alone, words a minute", [f"{value:.1f}" for value in values])
-    row(
-        "start of the first word, median error in ms",
-        [f"{1000 * np.median(h.start_errors):.0f}" for h in clean],
-    )
-    row("the same, 90th percentile", [f"{1000 * np.percentile(h.start_errors, 90):.0f}" for h in clean])
-    row("first words that were right", [str(len(h.start_errors)) for h in clean])
-    row(
-        "calibration error of confidences, %", [f"{100 * calibration_error(h.confidences, h.right):.1f}" for h in clean]
-    )
+    precisions = recognizer.bits
+    utterances = [u for name in reference_sets() for u in list(read_set(name))[::stride]]
+    noises = read_noises(noise_folder)
+    yield row("", [f"{bits} bit" for bits in precisions])
+    yield "|---|" + "---|" * len(precisions)
+    clean = [hear(recognizer, bits, utterances, lambda samples: samples) for bits in precisions]
+    yield row("clean, word errors %", [f"{100 * h.errors.rate:.1f}" for h in clean])
+    for name, config in CONDITIONS.items():
+        changes = [partial(WaveformAugmenter(config, noises), rng=np.random.default_rng(1)) for _ in precisions]
+        heard = [hear(recognizer, bits, utterances, change) for bits, change in zip(precisions, changes, strict=True)]
+        yield row(f"{name}, word errors %", [f"{100 * h.errors.rate:.1f}" for h in heard])
+    for name, tracks in {"noise": [noise.numpy() for noise in noises], "music": [music(MUSIC_SECONDS)]}.items():
+        values = [words_per_minute(recognizer, bits, tracks) for bits in precisions]
+        yield row(f"{name} alone, words a minute", [f"{value:.1f}" for value in values])
+    yield from trust(clean)
 
 
-if __name__ == "__main__":
-    main()
+def trust(heard: Sequence[Heard]) -> Iterator[str]:
+    """How far times and confidences hold, at each precision; a dash where no word was heard that tells."""
+    for name, share in (("start of the first word, median error in ms", 50), ("the same, 90th percentile", 90)):
+        yield row(name, [percentile_milliseconds(h.start_errors, share) for h in heard])
+    yield row("first words that were right", [str(len(h.start_errors)) for h in heard])
+    errors = [f"{100 * calibration_error(h.confidences, h.right):.1f}" if h.right else "-" for h in heard]
+    yield row("calibration error of confidences, %", errors)
+
+
+def percentile_milliseconds(seconds: Sequence[float], share: float) -> str:
+    return f"{1000 * np.percentile(seconds, share):.0f}" if seconds else "-"
+
+
+def row(name: str, values: Sequence[str]) -> str:
+    return f"| {name} | " + " | ".join(values) + " |"

@@ -39,12 +39,13 @@ class Piece:
 @dataclass(frozen=True)
 class FullPrecisionModel:
     transcribe: Transcribe
+    search: Search
     model_bytes: int
     sha256: str
 
 
 def full_precision_model(
-    checkpoint_path: str | Path, chunk: int = 0, beam: int = 1, language_model: str = ""
+    checkpoint_path: str | Path, chunk: int = 0, beam: int | None = None, language_model: str = ""
 ) -> FullPrecisionModel:
     """Float32 weights and activations; `chunk` masks attention as streaming does.
 
@@ -57,7 +58,8 @@ def full_precision_model(
     network.eval().requires_grad_(False)
     vocabulary = Tokenizer(checkpoint.tokenizer).pieces
     front_end = LogMel()
-    find = _finder(chosen_search(beam, (), vocabulary, chosen_language_model(language_model, vocabulary)))
+    search = chosen_search(beam, (), vocabulary, chosen_language_model(language_model, vocabulary))
+    find = _finder(search)
 
     def heard(segment: AudioSegment) -> list[Word]:
         scores, frames = network(*front_end(*pad_audio([segment.samples])), chunk)
@@ -69,7 +71,8 @@ def full_precision_model(
         segments = [*segmenter.push(samples), *segmenter.finish()]
         return text_of(word for segment in segments if not segment.is_silent for word in heard(segment))
 
-    return FullPrecisionModel(torch.no_grad()(transcribe), fp32_bytes(checkpoint.config), file_sha256(checkpoint_path))
+    sha256 = file_sha256(checkpoint_path)
+    return FullPrecisionModel(torch.no_grad()(transcribe), search, fp32_bytes(checkpoint.config), sha256)
 
 
 def _finder(search: Search) -> Callable[[torch.Tensor], list[int]]:

@@ -22,7 +22,6 @@ from onebit_model.evaluation.results import SystemResult
 from onebit_model.files.tensor_file import file_sha256
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.decoding import text_of
-from onebit_model.text.language_model import NONE
 from onebit_model.text.search import Search
 
 FULL_PRECISION_BITS = 32
@@ -30,18 +29,22 @@ FULL_PRECISION_BITS = 32
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a packed file is run: chunk setting, exact products, texts of the beam, language model as in Recognizer."""
+    """How a packed file is run: chunk setting, exact products, language model as in Recognizer, texts of the beam.
+
+    Without a beam it is the search that serves.
+    """
 
     chunk: str = "segment"
     exact: bool = False
-    beam: int = 1
+    beam: int | None = None
     language_model: str = ""
 
-    def search_name(self, has_language_model: bool) -> str:
-        """What the name of a system says of its search, behind its precision."""
-        if self.beam == 1:
-            return ""
-        return f", beam {self.beam}" + (", language model" if has_language_model else "")
+
+def search_name(search: Search) -> str:
+    """What the name of a system says of its search, behind its precision."""
+    if search.beam == 1:
+        return ""
+    return f", beam {search.beam}" + (", language model" if search.language_model is not None else "")
 
 
 def score_packed(
@@ -56,11 +59,12 @@ def score_packed(
     sha256 = file_sha256(recognizer.path)
     results = []
     search = recognizer.search(decoding.beam)
-    chosen = decoding.search_name(search.language_model is not None)
     for b in bits or recognizer.bits:
         engine = recognizer.engine(b, decoding.exact)
         transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
-        result = SystemResult(f"{b} bit{chosen}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256)
+        result = SystemResult(
+            f"{b} bit{search_name(search)}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256
+        )
         results.append(_scored(result, utterances, transcribe))
     return results
 
@@ -71,7 +75,7 @@ def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], decoding: Deco
 
     utterances = _read_sets(sets)
     model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], decoding.beam, decoding.language_model)
-    name = f"full precision{decoding.search_name(decoding.language_model != NONE)}"
+    name = f"full precision{search_name(model.search)}"
     result = SystemResult(name, FULL_PRECISION_BITS, decoding.chunk, model.model_bytes, model.sha256)
     return [_scored(result, utterances, model.transcribe)]
 
