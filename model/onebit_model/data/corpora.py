@@ -1,14 +1,11 @@
 """Speech corpora in the layouts that they are published in, read into one list of utterances."""
 
 import io
-import json
-import math
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from onebit_model.config import MAXIMUM_SEGMENT_SECONDS, SAMPLE_RATE
 from onebit_model.errors import CorpusError
+from onebit_model.files.tables import Name, parse_json, table_from
 
 LONGEST_SHOWN = 40  # characters of a wrong value in a message
 
@@ -81,6 +79,24 @@ class Utterance:
     teacher_logprob: float = 0.0
 
 
+@dataclass(frozen=True)
+class ManifestRow:
+    """A line of a manifest: where the clip's audio is, and what is said in it."""
+
+    id: Name
+    text: str
+    duration: float
+    archive: str = ""
+    audio: str = ""
+    speaker: Name | None = None
+    labels: str = "human"
+    teacher_logprob: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.archive and not self.audio:
+            raise CorpusError("missing: audio, or an archive that holds it")
+
+
 def read_corpus(path: Path, layout: str) -> list[Utterance]:
     """Utterances of the corpus at `path`; layouts: manifest, librispeech, switchboard.
 
@@ -106,11 +122,12 @@ def read_manifests(path: Path) -> Iterator[Utterance]:
     for manifest in manifests:
         archives: dict[str, dict[str, AudioSpan]] = {}
         for number, line in _numbered_lines(manifest):
+            place = f"{manifest}: line {number}"
+            row = table_from(parse_json(line, place, CorpusError), ManifestRow, place, CorpusError, more_keys=True)
             try:
-                utterance = _manifest_row(_json_object(line), manifest, archives)
+                yield _manifest_row(row, manifest, archives)
             except CorpusError as error:
-                raise CorpusError(f"{manifest}: line {number}: {error}") from error
-            yield utterance
+                raise CorpusError(f"{place}: {error}") from error
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -128,69 +145,28 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def _json_object(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise CorpusError("not a JSON object")
-    return row
-
-
-def _manifest_row(row: dict[str, Any], manifest: Path, archives: dict[str, dict[str, AudioSpan]]) -> Utterance:
+def _manifest_row(row: ManifestRow, manifest: Path, archives: dict[str, dict[str, AudioSpan]]) -> Utterance:
     """`archives` keeps the indices of those that were opened before."""
-    name = _name(row, "id")
-    if "archive" in row:
-        archive = _text(row, "archive")
-        if archive not in archives:
-            archives[archive] = index_archive(manifest.parent / archive)
-        if name not in archives[archive]:
-            raise CorpusError(f"archive {archive} holds no clip {name!r}")
-        audio = archives[archive][name]
-    else:
-        audio = AudioSpan(manifest.parent / _text(row, "audio"), utterance=name)
     return Utterance(
-        id=name,
+        id=row.id,
         corpus=manifest.stem,
-        speaker=name if row.get("speaker") is None else _name(row, "speaker"),
-        text=_text(row, "text"),
-        duration_seconds=_number(row, "duration"),
-        audio=audio,
-        labels=_text({"labels": "human"} | row, "labels"),
-        teacher_logprob=_number({"teacher_logprob": 0.0} | row, "teacher_logprob"),
+        speaker=row.id if row.speaker is None else row.speaker,
+        text=row.text,
+        duration_seconds=row.duration,
+        audio=_manifest_audio(row, manifest.parent, archives),
+        labels=row.labels,
+        teacher_logprob=row.teacher_logprob,
     )
 
 
-def _value(row: dict[str, Any], key: str) -> Any:
-    if key not in row:
-        raise CorpusError(f"the key {key!r} is missing")
-    return row[key]
-
-
-def _text(row: dict[str, Any], key: str) -> str:
-    value = _value(row, key)
-    if not isinstance(value, str):
-        raise CorpusError(f"{key} must be text, not {_shown(value)}")
-    return value
-
-
-def _name(row: dict[str, Any], key: str) -> str:
-    """Text, or a whole number, which is taken as text."""
-    value = _value(row, key)
-    return str(value) if type(value) is int else _text(row, key)
-
-
-def _number(row: dict[str, Any], key: str) -> float:
-    value = _value(row, key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < math.inf:
-        raise CorpusError(f"{key} must be a number, not {_shown(value)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+def _manifest_audio(row: ManifestRow, folder: Path, archives: dict[str, dict[str, AudioSpan]]) -> AudioSpan:
+    if not row.archive:
+        return AudioSpan(folder / row.audio, utterance=row.id)
+    if row.archive not in archives:
+        archives[row.archive] = index_archive(folder / row.archive)
+    if row.id not in archives[row.archive]:
+        raise CorpusError(f"archive {row.archive} holds no clip {row.id!r}")
+    return archives[row.archive][row.id]
 
 
 def index_archive(path: Path) -> dict[str, AudioSpan]:

@@ -5,40 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated
 
 from onebit_model.errors import ResultFileError
+from onebit_model.files.tables import Name, NotEmpty, read_json, table_from
 
 FORMAT = "onebit-results"
 VERSION = 1
-SYSTEM_FIELDS: dict[str, type] = {
-    "name": str,
-    "bits": int,
-    "chunk": str,
-    "model_bytes": int,
-    "model_sha256": str,
-    "sets": dict,
-}
-NAME = (str, int)  # numbers as ids are in files of before
-UTTERANCE_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "id": NAME,
-    "speaker": NAME,
-    "reference": str,
-    "hypothesis": str,
-}
-JSON_NAMES: dict[type, str] = {list: "a list", dict: "an object"}
-
-Container = TypeVar("Container", list[Any], dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    id: str
-    speaker: str
+    id: Name
+    speaker: Name
     reference: str
     hypothesis: str
 
@@ -52,7 +34,17 @@ class SystemResult:
     chunk: str
     model_bytes: int
     model_sha256: str = ""
-    sets: dict[str, list[ScoredUtterance]] = field(default_factory=dict)
+    sets: Annotated[dict[str, Annotated[list[ScoredUtterance], NotEmpty]], NotEmpty] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ResultDocument:
+    """A whole file; the summary is for people and is not read again."""
+
+    format: str
+    version: int
+    systems: Annotated[list[SystemResult], NotEmpty]
+    summary: object = None
 
 
 def write_results(path: str | Path, systems: Sequence[SystemResult], summary: object = None) -> None:
@@ -84,54 +76,12 @@ def common_sets(systems: Sequence[SystemResult]) -> list[SystemResult]:
 
 def read_results(path: str | Path) -> list[SystemResult]:
     """Systems of a file that `write_results` wrote; raises ResultFileError, which names the file and the place."""
-    try:
-        document = json.loads(Path(path).read_bytes().decode())
-    except OSError as error:
-        raise ResultFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{path}: not JSON ({error})") from error
+    document = read_json(Path(path), ResultFileError)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ResultFileError(f"{path}: not a file of evaluation results")
     if document.get("version") != VERSION:
         raise ResultFileError(f"{path}: version {document.get('version')} of the results is not known here")
-    entries = _filled(document.get("systems"), list, f"{path}: systems")
-    return [_system(entry, f"{path}: systems[{index}]") for index, entry in enumerate(entries)]
-
-
-def _system(entry: object, place: str) -> SystemResult:
-    fields = _fields(entry, SystemResult, SYSTEM_FIELDS, place)
-    sets = {}
-    for name, rows in _filled(fields.get("sets"), dict, f"{place}: sets").items():
-        where = f"{place}: set {name!r}"
-        sets[name] = [_utterance(row, f"{where}[{i}]") for i, row in enumerate(_filled(rows, list, where))]
-    return SystemResult(**{**fields, "sets": sets})
-
-
-def _utterance(row: object, place: str) -> ScoredUtterance:
-    return ScoredUtterance(**_fields(row, ScoredUtterance, UTTERANCE_FIELDS, place))
-
-
-def _filled(value: object, kind: type[Container], place: str) -> Container:
-    if not isinstance(value, kind):
-        raise ResultFileError(f"{place}: must be {JSON_NAMES[kind]}, not {reprlib.repr(value)}")
-    if not value:
-        raise ResultFileError(f"{place}: is empty")
-    return value
-
-
-def _fields(value: object, kind: type[Any], types: Mapping[str, type | tuple[type, ...]], place: str) -> dict[str, Any]:
-    """A JSON object with the fields of the dataclass `kind`, those without a default at least, each of its type."""
-    values: dict[str, Any] = _filled(value, dict, place)
-    for part in dataclasses.fields(kind):
-        optional = part.default is not dataclasses.MISSING or part.default_factory is not dataclasses.MISSING
-        if part.name not in values and not optional:
-            raise ResultFileError(f"{place}: {part.name} is missing")
-    for name, item in values.items():
-        if name not in types:
-            raise ResultFileError(f"{place}: unknown field {name!r}")
-        if not isinstance(item, types[name]) or isinstance(item, bool):
-            raise ResultFileError(f"{place}: {name} has a value of the wrong type: {reprlib.repr(item)}")
-    return values
+    return table_from(document, ResultDocument, str(path), ResultFileError).systems
 
 
 def find_systems(path_and_name: str) -> list[SystemResult]:
