@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from onebit_model.config import ModelConfig
-from onebit_model.files.layout import low_bit_layers, norm_specs, norms, pack_planes, tensor_specs
+from onebit_model.files.calibration import Calibration
 from onebit_model.files.packed import ModelDescription, Tensors, write_packed
 
-TINY = ModelConfig(
-    mel_bins=20,
-    d_model=32,
-    heads=2,
-    blocks=2,
-    feed_forward1=64,
-    feed_forward2=80,
-    convolution_kernel=5,
-    average_after=1,
-    vocabulary_size=6,
-    max_positions=100,
-)
-PIECES = ("\u2581", "\u2581a", "b", "c", "\u2581the", "'")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from random_packed import ALLOCATION, TINY, VOCABULARY, WRITING, random_tensors
 
 TensorMaker = Callable[..., Tensors]
 
@@ -34,29 +25,28 @@ def tiny() -> ModelConfig:
     return TINY
 
 
-@pytest.fixture(scope="session")
-def random_tensors() -> TensorMaker:
-    def make(bits: tuple[int, ...] = (1, 2, 4), private_norms: bool = False, config: ModelConfig = TINY) -> Tensors:
-        generator = np.random.default_rng(7)
-        private = {f"{norm}.{part}{bits[0]}" for norm in norms(config) for part in ("weight", "bias")}
-        names = private if private_norms else set()
-        tensors: Tensors = {}
-        for name, spec in (tensor_specs(config, bits) | norm_specs(config, bits, names)).items():
-            if spec.dtype == np.float16:
-                tensors[name] = generator.uniform(0.01, 1, spec.shape).astype(np.float16)
-            else:
-                tensors[name] = generator.integers(-127, 127, spec.shape, np.int8, endpoint=True).astype(spec.dtype)
-        for layer in low_bit_layers(config):
-            codes = generator.integers(0, 16, (layer.outputs, layer.inputs), np.uint8)
-            tensors[f"{layer.name}.planes"] = pack_planes(codes, max(bits))
-        return tensors
-
-    return make
+@pytest.fixture(scope="session", name="random_tensors")
+def random_tensors_fixture() -> TensorMaker:
+    return random_tensors
 
 
 @pytest.fixture
 def description() -> ModelDescription:
-    return ModelDescription(TINY, PIECES, (1, 2, 4), {"steps": 3}, "ab" * 32, {"ljspeech": {"1": 0.5}})
+    return ModelDescription(TINY, VOCABULARY, (1, 2, 4), {"steps": 3}, "ab" * 32, {"ljspeech": {"1": 0.5}})
+
+
+@pytest.fixture
+def writing_description(description: ModelDescription) -> ModelDescription:
+    calibration = Calibration({1: ((0.0, 0.1), (0.5, 0.6), (1.0, 0.9))})
+    return replace(description, config=WRITING, allocation=ALLOCATION, calibration=calibration)
+
+
+@pytest.fixture
+def writing_path(tmp_path: Path, writing_description: ModelDescription) -> Path:
+    """A packed file with a decoder and an allocation: format version 2."""
+    path = tmp_path / "writing.onebit.safetensors"
+    write_packed(path, writing_description, random_tensors(config=WRITING, allocation=ALLOCATION))
+    return path
 
 
 @pytest.fixture

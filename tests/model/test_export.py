@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_packed import quantised_network
 
 from onebit_model.config import ModelConfig
 from onebit_model.errors import ModelFileError, UnsupportedBitsError
@@ -15,23 +16,7 @@ from onebit_model.files.layout import low_bit_layers, low_bit_weights
 from onebit_model.files.packed import ModelDescription
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.export import export_network, network_from_packed, pack_network
-from onebit_model.network.quantizers import Precision, QuantLinear, quantise
-
-
-def quantised_network(config: ModelConfig, **options: bool) -> tuple[Conformer, Precision]:
-    torch.manual_seed(3)
-    network = Conformer(config).eval()
-    precision = quantise(
-        network,
-        per_row=options.get("per_row", False),
-        scheme="nested",
-        private_norms=options.get("private_norms", False),
-    )
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "norm" in name or "scale" in name or "bias" in name:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return network, precision
+from onebit_model.network.quantizers import QuantLinear, quantise
 
 
 @pytest.mark.parametrize("per_row", [False, True])

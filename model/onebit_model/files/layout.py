@@ -13,8 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onebit_model.config import ModelConfig
+from onebit_model.files.allocation import EMBEDDING, Allocation
 
 CODE_BITS = 4
+POSITIONS = "decoder.positions"
+PIECES = "decoder.pieces"
+PIECE_ENDS = "decoder.piece_ends"
+NESTED = Allocation()
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,31 @@ def low_bit_layers(config: ModelConfig) -> Iterator[LowBitLayer]:
         block = f"blocks.{i}"
         yield LowBitLayer(f"{block}.ff1.up", config.feed_forward1, d)
         yield LowBitLayer(f"{block}.ff1.down", d, config.feed_forward1)
-        yield LowBitLayer(f"{block}.attention.query", d, d)
-        yield LowBitLayer(f"{block}.attention.key", d, d, has_bias=False)
-        yield LowBitLayer(f"{block}.attention.value", d, d)
-        yield LowBitLayer(f"{block}.attention.output", d, d)
+        yield from _attention_layers(f"{block}.attention", d)
         yield LowBitLayer(f"{block}.convolution.expand", 2 * d, d)
         yield LowBitLayer(f"{block}.convolution.project", d, d)
         yield LowBitLayer(f"{block}.ff2.up", config.feed_forward2, d)
         yield LowBitLayer(f"{block}.ff2.down", d, config.feed_forward2)
+    yield from _decoder_layers(config)
+
+
+def _attention_layers(name: str, d: int) -> Iterator[LowBitLayer]:
+    yield LowBitLayer(f"{name}.query", d, d)
+    yield LowBitLayer(f"{name}.key", d, d, has_bias=False)
+    yield LowBitLayer(f"{name}.value", d, d)
+    yield LowBitLayer(f"{name}.output", d, d)
+
+
+def _decoder_layers(config: ModelConfig) -> Iterator[LowBitLayer]:
+    d = config.d_model
+    for i in range(config.decoder_blocks):
+        block = f"decoder.blocks.{i}"
+        yield from _attention_layers(f"{block}.self_attention", d)
+        yield from _attention_layers(f"{block}.cross_attention", d)
+        yield LowBitLayer(f"{block}.feed_forward.up", config.decoder_feed_forward, d)
+        yield LowBitLayer(f"{block}.feed_forward.down", d, config.decoder_feed_forward)
+    if config.has_decoder:
+        yield LowBitLayer(EMBEDDING, config.decoder_vocabulary_size, d, has_bias=False)
 
 
 def int8_layers(config: ModelConfig) -> Iterator[Int8Layer]:
@@ -77,27 +99,42 @@ def norms(config: ModelConfig) -> Iterator[str]:
         for part in ("ff1.norm", "attention.norm", "convolution.norm", "convolution.inner_norm", "ff2.norm"):
             yield f"blocks.{i}.{part}"
     yield "final_norm"
+    for i in range(config.decoder_blocks):
+        for part in ("self_attention.norm", "cross_attention.norm", "feed_forward.norm"):
+            yield f"decoder.blocks.{i}.{part}"
+    if config.has_decoder:
+        yield "decoder.norm"
 
 
 def _spec(dtype: npt.DTypeLike, *shape: int) -> TensorSpec:
     return TensorSpec(np.dtype(dtype), shape)
 
 
-def tensor_specs(config: ModelConfig, bits: Sequence[int]) -> dict[str, TensorSpec]:
-    """Every tensor that a file of these precisions must hold, except the norms (see `norm_specs`)."""
+def tensor_specs(config: ModelConfig, bits: Sequence[int], allocation: Allocation = NESTED) -> dict[str, TensorSpec]:
+    """Every tensor that a file of these precisions must hold, except the norms (see `norm_specs`) and the pieces."""
     specs: dict[str, TensorSpec] = {}
     for layer in low_bit_layers(config):
         n = layer.outputs
-        specs[f"{layer.name}.planes"] = _spec(np.uint8, max(bits), n, (layer.inputs + 7) // 8)
-        for b in bits:
-            specs[f"{layer.name}.scale{b}"] = _spec(np.float16, n)
+        used = allocation.used(layer.name, bits)
+        specs[f"{layer.name}.planes"] = _spec(np.uint8, max(used), n, (layer.inputs + 7) // 8)
+        for planes in sorted(used):
+            specs[f"{layer.name}.scale{planes}"] = _spec(np.float16, n)
         if layer.has_bias:
             specs[f"{layer.name}.bias"] = _spec(np.float16, n)
     for matrix in int8_layers(config):
         specs[f"{matrix.name}.int8"] = _spec(np.int8, matrix.outputs, matrix.inputs)
         specs[f"{matrix.name}.scale8"] = _spec(np.float16, matrix.outputs)
         specs[f"{matrix.name}.bias"] = _spec(np.float16, matrix.outputs)
+    if config.has_decoder:
+        specs[POSITIONS] = _spec(np.float16, config.decoder_positions, config.d_model)
     return specs
+
+
+def piece_specs(config: ModelConfig, pieces_bytes: int) -> dict[str, TensorSpec]:
+    """The decoder's pieces of text: their bytes one after the other, and where each ends."""
+    if not config.has_decoder:
+        return {}
+    return {PIECES: _spec(np.uint8, pieces_bytes), PIECE_ENDS: _spec(np.uint32, config.decoder_vocabulary_size)}
 
 
 def norm_specs(config: ModelConfig, bits: Sequence[int], names: set[str]) -> dict[str, TensorSpec]:
@@ -147,9 +184,9 @@ def code_values(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.float
 
 
 def low_bit_weights(
-    tensors: Mapping[str, npt.NDArray[np.generic]], layer: LowBitLayer, bits: int
+    tensors: Mapping[str, npt.NDArray[np.generic]], layer: LowBitLayer, planes: int
 ) -> npt.NDArray[np.float32]:
-    """The weights (N, K) float32 that precision `bits` of a packed layer stands for."""
-    planes = np.asarray(tensors[f"{layer.name}.planes"], np.uint8)[:bits]
-    scale = tensors[f"{layer.name}.scale{bits}"].astype(np.float32)
-    return scale[:, None] * code_values(unpack_planes(planes, layer.inputs), bits)
+    """The weights (N, K) float32 that the first 1, 2 or 4 planes of a packed layer stand for."""
+    used = np.asarray(tensors[f"{layer.name}.planes"], np.uint8)[:planes]
+    scale = tensors[f"{layer.name}.scale{planes}"].astype(np.float32)
+    return scale[:, None] * code_values(unpack_planes(used, layer.inputs), planes)

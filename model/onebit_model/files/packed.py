@@ -5,17 +5,27 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from onebit_model.config import PRECISIONS, ModelConfig
-from onebit_model.errors import ModelFileError, UnsupportedBitsError
-from onebit_model.files.layout import TensorSpec, norm_specs, tensor_specs
+from onebit_model.errors import DamagedFileError, ModelFileError, UnsupportedBitsError
+from onebit_model.files.allocation import Allocation
+from onebit_model.files.calibration import Calibration
+from onebit_model.files.layout import (
+    PIECE_ENDS,
+    PIECES,
+    TensorSpec,
+    low_bit_layers,
+    norm_specs,
+    piece_specs,
+    tensor_specs,
+)
 from onebit_model.files.tensor_file import FileKind, Tensors, check_shapes, read_tensor_file, write_tensor_file
 
-KIND = FileKind("onebit", 1)
+KIND = FileKind("onebit", 2)
 
 
 @dataclass(frozen=True)
@@ -28,12 +38,28 @@ class ModelDescription:
     training: Mapping[str, object] = field(default_factory=dict)
     checkpoint_sha256: str = ""
     wer: Mapping[str, object] = field(default_factory=dict)
+    allocation: Allocation = field(default_factory=Allocation)
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
         if not self.bits or any(b not in PRECISIONS for b in self.bits) or list(self.bits) != sorted(set(self.bits)):
             raise ModelFileError(f"bits must be a rising selection of {PRECISIONS}, not {list(self.bits)}")
         if len(self.vocabulary) != self.config.vocabulary_size or not all(isinstance(p, str) for p in self.vocabulary):
             raise ModelFileError(f"the vocabulary must be {self.config.vocabulary_size} pieces of text")
+        unknown = self.allocation.layers() - {layer.name for layer in low_bit_layers(self.config)}
+        if unknown:
+            raise ModelFileError(f"planes are allocated to {min(unknown)}, which is no low-bit layer of this network")
+
+    @property
+    def version(self) -> int:
+        """The oldest format that can say all this: files that readers of version 1 understand stay as they were."""
+        return 2 if self.config.has_decoder or self.allocation else 1
+
+    def only(self, bits: Sequence[int]) -> ModelDescription:
+        """The description of a file with these precisions alone."""
+        return replace(
+            self, bits=tuple(bits), allocation=self.allocation.only(bits), calibration=self.calibration.only(bits)
+        )
 
 
 @dataclass(frozen=True)
@@ -71,21 +97,33 @@ class PackedModel:
     def bytes_for(self, bits: int) -> int:
         """Bytes of tensors that a file with this precision alone would hold."""
         self.require(bits)
-        return sum(tensor.nbytes for tensor in select_precisions(self.tensors, self.config, (bits,)).values())
+        return sum(tensor.nbytes for tensor in select_precisions(self.tensors, self.description.only((bits,))).values())
 
 
-def expected_specs(config: ModelConfig, bits: Sequence[int], names: set[str]) -> dict[str, TensorSpec]:
-    return tensor_specs(config, bits) | norm_specs(config, bits, names)
+def expected_specs(description: ModelDescription, tensors: Tensors) -> dict[str, TensorSpec]:
+    """The tensors that a file of this description must hold; which norms are private and how long the pieces' bytes
+    are is seen in `tensors`."""
+    config, bits = description.config, description.bits
+    pieces_bytes = tensors[PIECES].size if PIECES in tensors else 0
+    return (
+        tensor_specs(config, bits, description.allocation)
+        | norm_specs(config, bits, set(tensors))
+        | piece_specs(config, pieces_bytes)
+    )
 
 
-def select_precisions(tensors: Tensors, config: ModelConfig, bits: Sequence[int]) -> Tensors:
-    """The part of `tensors` that these precisions need: fewer planes, no foreign scales or private norms."""
-    names = set(tensors)
+def select_precisions(tensors: Tensors, description: ModelDescription) -> Tensors:
+    """The part of `tensors` that the description's precisions need: fewer planes, no foreign scales or private norms.
+
+    Raises ModelFileError for a tensor that is missing.
+    """
+    names, bits = set(tensors), description.bits
     selected: Tensors = {}
-    for name in expected_specs(config, bits, names):
-        tensor = tensors[name]
-        selected[name] = tensor[: max(bits)] if name.endswith(".planes") else tensor
-    for name in norm_specs(config, bits, names):
+    for name, spec in expected_specs(description, tensors).items():
+        if name not in names:
+            raise ModelFileError(f"the tensor {name} is missing")
+        selected[name] = tensors[name][: spec.shape[0]] if name.endswith(".planes") else tensors[name]
+    for name in norm_specs(description.config, bits, names):
         # A shared norm that every selected precision overrides is dead weight.
         if all(f"{name}{b}" in names for b in bits):
             del selected[name]
@@ -94,10 +132,10 @@ def select_precisions(tensors: Tensors, config: ModelConfig, bits: Sequence[int]
 
 def write_packed(path: str | Path, description: ModelDescription, tensors: Tensors) -> None:
     """Writes a file of the precisions in `description`; the same input gives the same bytes."""
-    selected = select_precisions(tensors, description.config, description.bits)
+    description = description.only(description.bits)
+    selected = select_precisions(tensors, description)
     arrays = {name: np.ascontiguousarray(tensor) for name, tensor in selected.items()}
-    specs = expected_specs(description.config, description.bits, set(arrays))
-    check_shapes(specs, {name: TensorSpec(a.dtype, a.shape) for name, a in arrays.items()})
+    _check(description, arrays)
     _check_values(arrays)
     metadata = {
         "config": description.config.to_json(),
@@ -107,7 +145,9 @@ def write_packed(path: str | Path, description: ModelDescription, tensors: Tenso
         "checkpoint_sha256": description.checkpoint_sha256,
         "wer": json.dumps(description.wer, sort_keys=True),
     }
-    write_tensor_file(Path(path), KIND, metadata, arrays)
+    if description.version > 1:
+        metadata |= {"planes": description.allocation.to_json(), "calibration": description.calibration.to_json()}
+    write_tensor_file(Path(path), replace(KIND, version=description.version), metadata, arrays)
 
 
 def _check_values(arrays: Tensors) -> None:
@@ -126,16 +166,26 @@ def read_packed(path: str | Path) -> PackedModel:
 
 
 def _describe(metadata: dict[str, str]) -> ModelDescription:
-    return ModelDescription(
+    is_first = int(metadata["version"]) == 1
+    description = ModelDescription(
         config=ModelConfig.from_json(metadata["config"]),
         vocabulary=tuple(json.loads(metadata["vocabulary"])),
         bits=tuple(json.loads(metadata["bits"])),
         training=json.loads(metadata["training"]),
         checkpoint_sha256=metadata["checkpoint_sha256"],
         wer=json.loads(metadata["wer"]),
+        allocation=Allocation() if is_first else Allocation.from_json(metadata["planes"]),
+        calibration=Calibration() if is_first else Calibration.from_json(metadata["calibration"]),
     )
+    if is_first and description.version > 1:
+        raise DamagedFileError("it says format version 1, which has no decoder")
+    return description
 
 
 def _check(description: ModelDescription, tensors: Tensors) -> None:
     found = {name: TensorSpec(a.dtype, a.shape) for name, a in tensors.items()}
-    check_shapes(expected_specs(description.config, description.bits, set(tensors)), found)
+    check_shapes(expected_specs(description, tensors), found)
+    if description.config.has_decoder:
+        ends = tensors[PIECE_ENDS].astype(np.int64)
+        if (np.diff(ends, prepend=0) < 0).any() or ends[-1] != tensors[PIECES].size:
+            raise ModelFileError(f"{PIECE_ENDS} do not rise to the number of bytes of {PIECES}")

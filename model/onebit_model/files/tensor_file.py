@@ -24,6 +24,7 @@ from onebit_model.files.whole_file import whole_file
 LENGTH_BYTES = 8
 MAXIMUM_HEADER_BYTES = 16 << 20
 DTYPES: dict[str, np.dtype[np.generic]] = {
+    "U32": np.dtype("<u4"),
     "F16": np.dtype("<f2"),
     "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
@@ -58,7 +59,7 @@ class TensorFile(Generic[Description]):
 
 def write_tensor_file(path: Path, kind: FileKind, metadata: Mapping[str, str], tensors: Tensors) -> None:
     """Writes contiguous `tensors`; the same input gives the same bytes."""
-    # Two-byte tensors first, so that every tensor is aligned although the format has no padding between them.
+    # The widest numbers first, so that every tensor is aligned although the format has no padding between them.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header = _header(kind, metadata, tensors, order)
     with whole_file(path) as file:
@@ -117,8 +118,8 @@ def read_tensor_file(
 ) -> TensorFile[Description]:
     """Maps and checks a file; raises a ModelFileError that says what is wrong with which file.
 
-    `describe` reads the metadata (a KeyError, ValueError, TypeError or RecursionError there is damage), `check` looks
-    at names, shapes and types.
+    `describe` reads the metadata (a KeyError, ValueError, TypeError, AttributeError or RecursionError there is damage),
+    `check` looks at names, shapes and types.
     """
     try:
         header, data_start, file_bytes = _read_header(path)
@@ -182,7 +183,7 @@ def _described(metadata: dict[str, str], describe: Callable[[dict[str, str]], De
             raise DamagedFileError("its metadata is not what was written (SHA-256 differs)")
     except KeyError as error:
         raise DamagedFileError(f"its metadata lacks {error}") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError(f"its metadata cannot be read ({error})") from error
     return description
 

@@ -6,9 +6,10 @@ loads the packed file with `network_from_packed`, not the checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,33 @@ from torch import Tensor, nn
 
 from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
-from onebit_model.files.layout import int8_layers, low_bit_layers, low_bit_weights, norms, pack_planes
+from onebit_model.files.allocation import EMBEDDING, EMBEDDING_PLANES, Allocation
+from onebit_model.files.layout import (
+    PIECE_ENDS,
+    PIECES,
+    POSITIONS,
+    int8_layers,
+    low_bit_layers,
+    low_bit_weights,
+    norms,
+    pack_planes,
+)
 from onebit_model.files.packed import ModelDescription, PackedModel, read_packed, write_packed
 from onebit_model.files.tensor_file import Tensors, file_sha256
 from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import load_checkpoint, load_mean, save_eight_bits, save_weights
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
-from onebit_model.network.scale_fitting import fit_scales
+from onebit_model.network.scale_fitting import fit_scales, fitted_scales
+from onebit_model.text.pieces import Pieces
 from onebit_model.text.tokenizer import Tokenizer
+
+
+@runtime_checkable
+class Scaled(Protocol):
+    """A quantised module: `scale(planes)` (rows, 1) or (1, 1) float32."""
+
+    def scale(self, planes: int, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -34,25 +53,50 @@ class Exported:
     fp32_bytes: int
 
 
+def allocation_of(network: nn.Module, bits: Sequence[int] = PRECISIONS) -> Allocation:
+    """Where a quantised network uses more or fewer planes than the precision has bits."""
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, QuantLinear)}
+    planes = {b: {name: _planes(layer, b) for name, layer in layers.items() if _planes(layer, b) != b} for b in bits}
+    return Allocation({b: exceptions for b, exceptions in planes.items() if exceptions})
+
+
+def _planes(layer: QuantLinear, bits: int) -> int:
+    return int(getattr(layer, "planes", {}).get(bits, bits))
+
+
 def pack_network(network: Conformer, bits: Sequence[int] = PRECISIONS) -> Tensors:
-    """Every tensor of the packed file, from a network with nested quantizers."""
+    """Every tensor of the packed file but the pieces of the decoder, from a network with nested quantizers."""
     tensors: Tensors = {}
+    allocation = allocation_of(network, bits)
     with torch.no_grad():
         for low_bit in low_bit_layers(network.config):
             layer = network.get_submodule(low_bit.name)
+            if low_bit.name == EMBEDDING:
+                tensors |= _pack_embedding(layer)
+                continue
             if not isinstance(layer, QuantLinear) or layer.scheme != "nested":
                 raise ModelFileError(f"{low_bit.name} has no nested quantizer: only nested codes can be packed")
-            tensors |= _pack_low_bit(low_bit.name, layer, bits)
+            tensors |= _pack_low_bit(low_bit.name, layer, allocation.used(low_bit.name, bits))
         for matrix in int8_layers(network.config):
             tensors |= _pack_int8(matrix.name, network.get_submodule(matrix.name))
         for norm in norms(network.config):
             tensors |= _pack_norm(norm, network.get_submodule(norm), bits)
+        if network.decoder is not None:
+            tensors[POSITIONS] = _half(network.decoder.positions)
     return tensors
 
 
-def export_network(network: Conformer, path: str | Path, description: ModelDescription) -> PackedModel:
-    """Writes the precisions of `description` and reads the file back, so that what is returned has been checked."""
-    write_packed(path, description, pack_network(network, description.bits))
+def export_network(
+    network: Conformer, path: str | Path, description: ModelDescription, pieces: Pieces | None = None
+) -> PackedModel:
+    """Writes the precisions of `description` and reads the file back, so that what is returned has been checked.
+
+    The allocation is the network's own; `pieces` are those of its decoder.
+    """
+    tensors = pack_network(network, description.bits)
+    if pieces is not None:
+        tensors[PIECES], tensors[PIECE_ENDS] = pieces.arrays()
+    write_packed(path, replace(description, allocation=allocation_of(network, description.bits)), tensors)
     return read_packed(path)
 
 
@@ -96,14 +140,27 @@ def fp32_bytes(config: ModelConfig) -> int:
         return sum(4 * parameter.numel() for parameter in Conformer(config).parameters())
 
 
-def _pack_low_bit(name: str, layer: QuantLinear, bits: Sequence[int]) -> Tensors:
+def _pack_low_bit(name: str, layer: QuantLinear, used_planes: Iterable[int]) -> Tensors:
     codes = codes4(layer.weight, layer.scale(4)).to(torch.uint8).numpy()
-    tensors: Tensors = {f"{name}.planes": pack_planes(codes, max(bits))}
-    for b in bits:
-        tensors[f"{name}.scale{b}"] = _half(layer.scale(b).reshape(-1).expand(layer.out_features))
+    tensors: Tensors = {f"{name}.planes": pack_planes(codes, max(used_planes))}
+    for planes in used_planes:
+        tensors[f"{name}.scale{planes}"] = _half(layer.scale(planes).reshape(-1).expand(layer.out_features))
     if layer.bias is not None:
         tensors[f"{name}.bias"] = _half(layer.bias)
     return tensors
+
+
+def _pack_embedding(embedding: nn.Module) -> Tensors:
+    """One that was never quantised gets the best scale for each row."""
+    weight = embedding.get_parameter("weight")
+    scale = (
+        embedding.scale(EMBEDDING_PLANES) if isinstance(embedding, Scaled) else fitted_scales(weight)[EMBEDDING_PLANES]
+    )
+    codes = codes4(weight, scale).to(torch.uint8).numpy()
+    return {
+        f"{EMBEDDING}.planes": pack_planes(codes, EMBEDDING_PLANES),
+        f"{EMBEDDING}.scale{EMBEDDING_PLANES}": _half(scale.reshape(-1).expand(len(weight))),
+    }
 
 
 def _pack_int8(name: str, layer: nn.Module) -> Tensors:
@@ -143,9 +200,9 @@ def network_from_packed(path: str | Path, bits: int, *, activations: bool = True
 
 def _state(packed: PackedModel, bits: int) -> Mapping[str, npt.NDArray[np.float32]]:
     state: dict[str, npt.NDArray[np.float32]] = {}
-    tensors = packed.tensors
+    tensors, allocation = packed.tensors, packed.description.allocation
     for layer in low_bit_layers(packed.config):
-        state[f"{layer.name}.weight"] = low_bit_weights(tensors, layer, bits)
+        state[f"{layer.name}.weight"] = low_bit_weights(tensors, layer, allocation.planes(layer.name, bits))
         if layer.has_bias:
             state[f"{layer.name}.bias"] = tensors[f"{layer.name}.bias"].astype(np.float32)
     for matrix in int8_layers(packed.config):
@@ -157,4 +214,6 @@ def _state(packed: PackedModel, bits: int) -> Mapping[str, npt.NDArray[np.float3
             private = tensors.get(f"{norm}.{part}{bits}")
             chosen = tensors[f"{norm}.{part}"] if private is None else private
             state[f"{norm}.{part}"] = chosen.astype(np.float32)
+    if packed.config.has_decoder:
+        state[POSITIONS] = tensors[POSITIONS].astype(np.float32)
     return state

@@ -139,5 +139,5 @@ def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk, search: Search) 
 
 def resident_bytes(packed: PackedModel, bits: int, isa: str | None = None) -> int:
     """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
-    tensors = select_precisions(packed.tensors, packed.config, (bits,))
+    tensors = select_precisions(packed.tensors, packed.description.only((bits,)))
     return Model(packed.config.to_dict(), tensors, [bits], isa).resident_bytes
