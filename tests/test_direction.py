@@ -42,12 +42,6 @@ FLOORS: Mapping[str, Sequence[tuple[str, ...]]] = {
     ),
     "onebit_kernels": (("bench",), ("__init__",), ("_core",)),
 }
-# The circle that still stands: nothing may be added here.
-EXCEPTIONS = {
-    ("onebit_service.scheduling.work", "onebit_service.scheduling.scheduler"),
-    ("onebit_service.scheduling.engine_thread", "onebit_service.scheduling.scheduler"),
-    ("onebit_service.scheduling.engine_thread", "onebit_service.scheduling.fair_queue"),
-}
 
 
 @dataclass(frozen=True)
@@ -132,8 +126,7 @@ def test_imports_go_down(package: str) -> None:
 
 @pytest.mark.parametrize("package", FLOORS)
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
-    arrows = read_imports(REPOSITORY / SOURCES[package], package)
-    assert circle_of(arrow for arrow in arrows if (arrow.importer, arrow.imported) not in EXCEPTIONS) == []
+    assert circle_of(read_imports(REPOSITORY / SOURCES[package], package)) == []
 
 
 @pytest.mark.parametrize("package", FLOORS)
