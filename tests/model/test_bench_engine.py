@@ -45,7 +45,7 @@ def test_report_without_peers(packed: PackedModel, tmp_path: Path) -> None:
     assert "1 s of speech" in text
     assert "gain at 32" in text
     engine_tables.plot(report, tmp_path / "times.svg")
-    assert "<!-- onebit 1 bit" in (tmp_path / "times.svg").read_text()
+    assert ">onebit 1 bit</text>" in (tmp_path / "times.svg").read_text()
 
 
 def test_peers_compute_the_same_network(packed: PackedModel) -> None:

@@ -13,6 +13,7 @@ def draw_bars(path: Path, title: str, unit: str, values: Mapping[str, float], li
 
     Raises ModuleNotFoundError without matplotlib (extra "plot").
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.9 + 0.34 * len(values)), layout="constrained")
@@ -30,4 +31,6 @@ def draw_bars(path: Path, title: str, unit: str, values: Mapping[str, float], li
     axes.set_title(title, loc="left")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path)
+    # Text that stays text: readable for programs, and a third of the bytes of drawn letters.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "onebit"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -7,7 +7,6 @@ medians of the turns. Time is that of the thread, which leaves out what other pr
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import statistics
 import time
@@ -20,6 +19,7 @@ import numpy as np
 
 from onebit_kernels import _core
 from onebit_kernels.bench.products import Contender, Repeat, Shape, onnx_contenders, our_contenders, torch_contenders
+from onebit_kernels.bench.report_json import report_json
 
 # How many layers of each size a block has (query, key and value are one product).
 MODEL_SHAPES = {
@@ -155,4 +155,4 @@ def version_of(package: str) -> str:
 
 def to_json(report: Report) -> str:
     totals = [{"contender": name, "M": rows, "gops": gops} for (name, rows), gops in sorted(weighted(report).items())]
-    return json.dumps(asdict(report) | {"weighted": totals}, indent=1)
+    return report_json(asdict(report) | {"weighted": totals})

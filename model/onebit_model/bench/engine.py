@@ -6,7 +6,6 @@ the turns. Time is that of the thread, which leaves out what other processes tak
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from onebit_kernels import Engine, Model, Stream
 from onebit_kernels.bench.kernels import cpu_name, version_of
+from onebit_kernels.bench.report_json import report_json
 from onebit_model.bench.encoders import Encoder, Samples, onnx_encoders, our_encoder, torch_encoder
 from onebit_model.bench.memory import Memory, measure_memory
 from onebit_model.config import SAMPLE_RATE
@@ -184,4 +184,4 @@ def drain(engine: Engine, streams: Sequence[Stream]) -> None:
 
 
 def to_json(report: Report) -> str:
-    return json.dumps(asdict(report), indent=1)
+    return report_json(asdict(report))
