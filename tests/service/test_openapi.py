@@ -45,4 +45,6 @@ def test_document_names_every_route(server: Any) -> None:
         "chunk",
         "hotwords",
         "beam",
+        "max_line_width",
+        "max_line_count",
     }

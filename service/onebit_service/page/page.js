@@ -1,17 +1,7 @@
 import { streamMicrophone } from "./stream.js";
-import { addFinal, clearTranscript, offerTranscript, showPartial } from "./transcript.js";
-import { Cancelled, uploadFile } from "./upload.js";
-
-const WARNINGS = {
-  truncated: "The file ends early; what is there was transcribed.",
-  max_seconds: "The longest stream was reached.",
-};
-// A voice is loud at this share of the loudest sample.
-const LOUD = 0.25;
 
 const element = (id) => document.getElementById(id);
 const button = element("microphone");
-const fileInput = element("file");
 let stream = null;
 let opening = false;
 
@@ -20,80 +10,86 @@ function say(text, isError = false) {
   element("status").classList.toggle("error", isError);
 }
 
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const chosenBits = () => Number(new FormData(element("controls")).get("bits"));
 const chosenHotwords = () => element("hotwords").value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
-const told = (warnings) => warnings.map((code) => ` ${WARNINGS[code] ?? `Warning: ${code.replaceAll("_", " ")}.`}`).join("");
+const headers = () => (element("key").value ? { Authorization: `Bearer ${element("key").value}` } : {});
+
+function addFinal({ start, end, text }) {
+  element("partial").textContent = "";
+  if (!text) return;
+  const row = document.createElement("li");
+  const time = document.createElement("span");
+  time.className = "time";
+  time.textContent = `${clock(start)} – ${clock(end)}`;
+  const words = document.createElement("span");
+  words.textContent = text;
+  row.append(time, words);
+  element("finals").append(row);
+}
 
 function showCost(seconds, processingSeconds) {
   element("computed").textContent = `${(processingSeconds * 1000).toFixed(0)} ms for ${seconds.toFixed(1)} s`;
-  element("factor").textContent = processingSeconds ? `${(seconds / processingSeconds).toFixed(0)} × real time` : "–";
+  element("factor").textContent = seconds ? (processingSeconds / seconds).toFixed(4) : "–";
 }
 
-async function fetchState() {
+async function showState() {
   const state = await (await fetch("page/state")).json();
+  element("model-bytes").textContent = megabytes(state.model_bytes[chosenBits()]);
   element("resident-bytes").textContent = megabytes(state.resident_bytes);
   return state;
 }
 
-function offerPrecisions({ bits, default_bits: preferred, model_bytes: bytes }) {
+function offerPrecisions({ bits, default_bits: preferred, needs_key: needsKey }) {
+  element("key-row").hidden = !needsKey;
   for (const choice of bits) {
     const label = document.createElement("label");
     const input = document.createElement("input");
-    const size = document.createElement("small");
-    Object.assign(input, { type: "radio", name: "bits", value: choice, checked: choice === preferred, className: "visually-hidden" });
-    size.textContent = megabytes(bytes[choice]);
-    label.append(input, `${choice} bit`, size);
-    document.querySelector(".choices").append(label);
+    Object.assign(input, { type: "radio", name: "bits", value: choice, checked: choice === preferred });
+    label.append(input, ` ${choice}`);
+    element("precisions").append(label);
   }
+  element("precisions").addEventListener("change", () => showState());
 }
 
-// Nothing of what was heard before stays beside what comes now.
-function begin(name, text) {
-  clearTranscript(name);
-  for (const id of ["lag", "computed", "factor"]) element(id).textContent = "–";
+function begin(text) {
+  element("finals").replaceChildren();
+  element("partial").textContent = "";
+  element("lag").textContent = "–";
   say(text);
 }
 
-// The microphone
-
-function showRecording(isOn) {
-  document.body.classList.toggle("busy", isOn);
-  button.setAttribute("aria-pressed", isOn);
-  button.querySelector("span").textContent = isOn ? "Stop microphone" : "Start microphone";
-  element("recording").hidden = !isOn;
-  fileInput.disabled = isOn;
-}
-
-function showLevel(loudness, seconds) {
-  element("level").style.setProperty("--loudness", `${(100 * Math.min(1, loudness / LOUD)).toFixed(0)}%`);
-  element("elapsed").textContent = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-}
-
 const handlers = {
-  level: showLevel,
   ready: () => say("Listening."),
   partial(message, behind) {
-    showPartial(message.text);
+    element("partial").textContent = message.text;
     element("lag").textContent = `${behind.toFixed(2)} s`;
   },
-  final: addFinal,
+  final: (message) => addFinal(message),
   done(message) {
     showCost(message.duration_seconds, message.processing_seconds);
-    say(`Done.${told(message.warnings)}`);
+    say(message.warnings.length ? `Done (${message.warnings.join(", ")}).` : "Done.");
   },
   error: (message) => say(message.message, true),
   closed(code) {
     stream = null;
-    showRecording(false);
-    showPartial("");
+    button.setAttribute("aria-pressed", "false");
+    button.textContent = "Start microphone";
     if (code !== 1000 && !element("status").classList.contains("error")) say(`The connection was closed (${code}).`, true);
-    fetchState();
+    showState();
   },
 };
 
-async function startMicrophone() {
-  begin(`microphone-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}`, "Waiting for the microphone.");
+button.addEventListener("click", async () => {
+  if (stream) {
+    const stopping = stream;
+    stream = { stop() {} };
+    stopping.stop();
+    return;
+  }
+  if (opening) return;
+  begin("Waiting for the microphone.");
   if (!navigator.mediaDevices) {
     say("Browsers give the microphone to localhost or TLS only: start the server with --tls-cert and --tls-key.", true);
     return;
@@ -107,89 +103,35 @@ async function startMicrophone() {
       key: element("key").value,
       on: handlers,
     });
-    showRecording(true);
+    button.setAttribute("aria-pressed", "true");
+    button.textContent = "Stop microphone";
   } catch (error) {
     say(`No microphone: ${error.message}`, true);
   } finally {
     opening = false;
   }
-}
-
-button.addEventListener("click", () => {
-  if (stream) {
-    const stopping = stream;
-    stream = { stop() {} };
-    stopping.stop();
-  } else if (!opening) {
-    startMicrophone();
-  }
 });
 
-// A file
-
-function showSending(isOn) {
-  document.body.classList.toggle("busy", isOn);
-  element("upload").hidden = !isOn;
-  button.disabled = fileInput.disabled = isOn;
-}
-
-function showUpload(name, share) {
-  const progress = element("progress");
-  if (share < 1) progress.value = share;
-  else progress.removeAttribute("value");
-  element("upload-label").textContent = share < 1 ? `Sending ${name}: ${Math.floor(100 * share)} %` : `Computing ${name}`;
-}
-
-async function transcribeFile(file) {
-  begin(file.name.replace(/\.[^.]*$/, "") || "speech", `Transcribing ${file.name}.`);
-  showUpload(file.name, 0);
-  const { answer, cancel } = uploadFile({
-    file,
-    bits: chosenBits(),
-    hotwords: chosenHotwords(),
-    key: element("key").value,
-    onProgress: (share) => showUpload(file.name, share),
-  });
-  element("cancel").onclick = cancel;
-  showSending(true);
+element("file").addEventListener("change", async ({ target }) => {
+  const [file] = target.files;
+  if (!file) return;
+  begin(`Transcribing ${file.name}.`);
+  const body = new FormData();
+  body.append("file", file);
   try {
-    const { segments, text, duration_seconds: seconds, processing_seconds: computed, warnings } = await answer;
-    segments.forEach(addFinal);
-    showCost(seconds, computed);
-    say(`${text ? "Done." : "Nothing was said."}${told(warnings)}`);
+    const query = new URLSearchParams({ bits: chosenBits(), hotwords: chosenHotwords().join(",") });
+    const response = await fetch(`transcribe?${query}`, { method: "POST", body, headers: headers() });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error.message);
+    answer.segments.forEach(addFinal);
+    showCost(answer.duration_seconds, answer.processing_seconds);
+    say(answer.text ? "Done." : "Nothing was said.");
   } catch (error) {
-    if (error instanceof Cancelled) say("Cancelled.");
-    else say(error.message, true);
-  } finally {
-    showSending(false);
-    fileInput.value = "";
-    fileInput.focus();
-    fetchState();
+    say(error.message, true);
   }
-}
-
-fileInput.addEventListener("change", () => {
-  if (fileInput.files.length) transcribeFile(fileInput.files[0]);
+  target.value = "";
+  await showState();
 });
 
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-document.addEventListener("dragleave", ({ relatedTarget }) => {
-  if (!relatedTarget) document.body.classList.remove("dropping");
-});
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  const [file] = event.dataTransfer.files;
-  if (file && !fileInput.disabled) transcribeFile(file);
-});
-
-// Enter in a field sends no form: there is nowhere to send it.
-element("controls").addEventListener("submit", (event) => event.preventDefault());
-
-offerTranscript(say);
-const state = await fetchState();
-element("key-row").hidden = !state.needs_key;
-offerPrecisions(state);
+offerPrecisions(await (await fetch("page/state")).json());
+await showState();

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from onebit_model.recognition.recognizer import Segment
 from onebit_model.text.decoding import Word
+from onebit_service.routes.subtitles import SubtitleShape, srt, vtt
 from onebit_service.routes.transcription import Transcript
 
 Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
@@ -17,10 +17,7 @@ MEDIA_TYPES = {
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
-# Two lines of 42 characters, read in comfort: what broadcasters allow at most.
-CUE_CHARACTERS = 84
-CUE_SECONDS = 7.0
-CUE_PAUSE_SECONDS = 1.0
+SUBTITLES = {"srt": srt, "vtt": vtt}
 
 
 def rounded(seconds: float) -> float:
@@ -84,55 +81,7 @@ def verbose_answer(transcript: Transcript, timestamps: Timestamps) -> dict[str, 
     return {"task": "transcribe", "language": "en", **answer}
 
 
-def text_answer(transcript: Transcript, answer_format: Format) -> str:
-    if answer_format == "srt":
-        return "".join(f"{n}\n{_srt_span(cue)}\n{_cue_text(cue)}\n\n" for n, cue in enumerate(cues(transcript), 1))
-    if answer_format == "vtt":
-        body = "".join(f"{_vtt_span(cue)}\n{_cue_text(cue)}\n\n" for cue in cues(transcript))
-        return f"WEBVTT\n\n{body}"
+def text_answer(transcript: Transcript, answer_format: Format, shape: SubtitleShape) -> str:
+    if answer_format in SUBTITLES:
+        return SUBTITLES[answer_format](transcript.segments, shape, name_channels=transcript.tracks > 1)
     return full_text(transcript) + "\n"
-
-
-Cue = tuple[int, Sequence[Word]]
-
-
-def cues(transcript: Transcript) -> Iterator[Cue]:
-    """Words in groups that fit a screen, with the channel they come from (-1 where there is only one)."""
-    for segment in transcript.segments:
-        track = segment.track if transcript.tracks > 1 else -1
-        cue: list[Word] = []
-        for word in segment.words:
-            if cue and not _fits(cue, word):
-                yield track, cue
-                cue = []
-            cue.append(word)
-        if cue:
-            yield track, cue
-
-
-def _fits(cue: Sequence[Word], word: Word) -> bool:
-    characters = sum(len(w.text) + 1 for w in cue) + len(word.text)
-    pause_seconds = word.start_seconds - cue[-1].end_seconds
-    seconds = word.end_seconds - cue[0].start_seconds
-    return characters <= CUE_CHARACTERS and seconds <= CUE_SECONDS and pause_seconds <= CUE_PAUSE_SECONDS
-
-
-def _cue_text(cue: Cue) -> str:
-    track, words = cue
-    text = " ".join(word.text for word in words)
-    return text if track < 0 else f"[{track}] {text}"
-
-
-def _srt_span(cue: Cue) -> str:
-    return f"{_clock(cue[1][0].start_seconds, ',')} --> {_clock(cue[1][-1].end_seconds, ',')}"
-
-
-def _vtt_span(cue: Cue) -> str:
-    return f"{_clock(cue[1][0].start_seconds, '.')} --> {_clock(cue[1][-1].end_seconds, '.')}"
-
-
-def _clock(seconds: float, separator: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"

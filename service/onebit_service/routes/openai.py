@@ -24,6 +24,7 @@ from onebit_service.routes.api_documents import MODEL_ANSWERS, MODELS_ANSWERS, O
 from onebit_service.routes.error_answers import public_error
 from onebit_service.routes.peer import Peer
 from onebit_service.routes.prompt import phrases_of
+from onebit_service.routes.subtitles import SubtitleShape
 from onebit_service.routes.transcribe import authorized_client
 from onebit_service.routes.transcription import ClientGoneError, FileTranscription, Transcript
 from onebit_service.routes.uploads import FilePiece, FormField, FormReader, multipart_boundary, received_body
@@ -250,7 +251,7 @@ def _answer(transcript: Transcript, fields: TranscriptionFields) -> Response:
         ]
         return Response("".join(everything), media_type="text/event-stream")
     if fields.response_format in ("text", "srt", "vtt"):
-        text = text_answer(transcript, fields.response_format)
+        text = text_answer(transcript, fields.response_format, SubtitleShape())
         return Response(text, media_type=MEDIA_TYPES[fields.response_format])
     usage = {"type": "duration", "seconds": math.ceil(transcript.duration_seconds)}
     if fields.response_format == "json":

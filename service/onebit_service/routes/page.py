@@ -14,27 +14,18 @@ from onebit_service.service import Service
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parents[1] / "page"
-MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
+FILES = {
+    "style.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "stream.js": "text/javascript; charset=utf-8",
+    "recorder.js": "text/javascript; charset=utf-8",
 }
-FILES = {path.name: MEDIA_TYPES[path.suffix] for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
-HEADERS = {
-    "Cache-Control": "no-cache",
-    # The page's own files and nothing else, and no other page around it.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-}
+FRESH = {"Cache-Control": "no-cache"}
 
 
 @router.get("/")
 async def page() -> Response:
-    return _file("index.html")
+    return FileResponse(FOLDER / "index.html", media_type="text/html; charset=utf-8", headers=FRESH)
 
 
 @router.get("/page/state")
@@ -48,7 +39,7 @@ async def state(request: Request) -> Response:
             "model_bytes": {bits: service.packed.bytes_for(bits) for bits in service.packed.bits},
             "resident_bytes": _resident_bytes(),
         },
-        headers=HEADERS,
+        headers=FRESH,
     )
 
 
@@ -56,11 +47,7 @@ async def state(request: Request) -> Response:
 async def page_file(name: str) -> Response:
     if name not in FILES:
         raise HTTPException(404)
-    return _file(name)
-
-
-def _file(name: str) -> Response:
-    return FileResponse(FOLDER / name, media_type=FILES[name], headers=HEADERS)
+    return FileResponse(FOLDER / name, media_type=FILES[name], headers=FRESH)
 
 
 def _resident_bytes() -> int:

@@ -14,6 +14,7 @@ from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM, split_phrases
 from onebit_service.routes.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.routes.api_documents import TRANSCRIBE_ANSWERS
 from onebit_service.routes.peer import Peer
+from onebit_service.routes.subtitles import SubtitleShape
 from onebit_service.routes.transcription import FileTranscription, Transcript
 from onebit_service.routes.uploads import audio_of, multipart_boundary
 from onebit_service.scheduling.work import FileRequest
@@ -58,6 +59,8 @@ class TranscribeOptions(BaseModel):
         le=WIDEST_BEAM,
         description=f"Texts that are kept; 1 is greedy. Default: {USUAL_BEAM}.",
     )
+    max_line_width: int = Field(42, ge=10, le=200, description="Characters of a line of srt and vtt.")
+    max_line_count: int = Field(2, ge=1, le=10, description="Lines of a cue of srt and vtt.")
 
 
 def authorized_client(service: Service, request: Request) -> str:
@@ -106,6 +109,7 @@ def _audio_options(service: Service, request: Request, options: TranscribeOption
 
 def _response(transcript: Transcript, options: TranscribeOptions) -> Response:
     if options.format in MEDIA_TYPES:
-        return Response(text_answer(transcript, options.format), media_type=MEDIA_TYPES[options.format])
+        cues = SubtitleShape(options.max_line_width, options.max_line_count)
+        return Response(text_answer(transcript, options.format, cues), media_type=MEDIA_TYPES[options.format])
     shape = verbose_answer if options.format == "verbose_json" else json_answer
     return JSONResponse(shape(transcript, options.timestamps or "word"))
