@@ -99,25 +99,6 @@ class ModelConfig:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> ModelConfig:
-        known = {field.name for field in dataclasses.fields(cls)}
-        required = known - set(DECODER_SIZES)  # files of before there was a decoder lack its sizes
-        if not required <= set(values) <= known:
-            missing, unknown = sorted(required - set(values)), sorted(set(values) - known)
-            raise ModelFileError(f"model config: missing {missing}, unknown {unknown}")
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelConfig:
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ModelFileError(f"model config is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelFileError("model config is not a JSON object")
-        return cls.from_dict(values)
-
 
 def _refuse(what: str) -> NoReturn:
-    raise ModelFileError(f"model config: {what}")
+    raise ModelFileError(what)

@@ -7,6 +7,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from onebit_model.files.layout import (
     piece_specs,
     tensor_specs,
 )
+from onebit_model.files.tables import parse_json, table_from
 from onebit_model.files.tensor_file import FileKind, Tensors, check_shapes, read_tensor_file, write_tensor_file
 
 KIND = FileKind("onebit", 2)
@@ -165,10 +167,20 @@ def read_packed(path: str | Path) -> PackedModel:
     return PackedModel(path, file.description, file.tensors, file.file_bytes, file.mapping)
 
 
+def model_config(text: str) -> ModelConfig:
+    """The sizes that `ModelConfig.to_json` wrote; raises ModelFileError for what is missing, unknown or wrong."""
+    place = "model config"
+    values = parse_json(text, place, ModelFileError)
+    config = table_from(values, ModelConfig, place, ModelFileError)
+    if missing := [name for name in config.to_dict() if name not in cast("dict[str, object]", values)]:
+        raise ModelFileError(f"{place}: missing: {', '.join(missing)}")
+    return config
+
+
 def _describe(metadata: dict[str, str]) -> ModelDescription:
     is_first = int(metadata["version"]) == 1
     description = ModelDescription(
-        config=ModelConfig.from_json(metadata["config"]),
+        config=model_config(metadata["config"]),
         vocabulary=tuple(json.loads(metadata["vocabulary"])),
         bits=tuple(json.loads(metadata["bits"])),
         training=json.loads(metadata["training"]),
