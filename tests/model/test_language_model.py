@@ -197,9 +197,9 @@ def test_sentences_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp
     source = tmp_path / "texts.txt"
     source.write_text("Turn the light on.\nTurn the 2nd light on.\n\nThe light\n")
     made = make_language_model(tmp_path / "model", tokenizer, [source], [], LanguageModelOptions(order=2, entries=50))
-    assert (made["sentences"], made["left out (spell numbers out)"]) == (2, 1)
+    assert (made["sentences"], made["left out (letters that the vocabulary lacks)"]) == (2, 1)
     source.write_text("1 2 3\n")
-    with pytest.raises(ModelFileError, match="spell numbers out"):
+    with pytest.raises(ModelFileError, match="the vocabulary lacks their letters"):
         make_language_model(tmp_path / "model", tokenizer, [source], [], LanguageModelOptions(order=2, entries=50))
 
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onebit_model.evaluation.scoring import ErrorCounts, align, align_texts
-from onebit_model.text.normalization import normalise
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=9)
 
@@ -59,24 +58,3 @@ def test_rates() -> None:
     assert ErrorCounts().rate == 0
     assert ErrorCounts(0, insertions=1).rate == float("inf")
     assert ErrorCounts(1, 1) + ErrorCounts(2, 0, 1, 3) == ErrorCounts(3, 1, 1, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Hello,  World!", "hello world"),
-        ("don’t 'quote' o'clock", "don't quote o'clock"),
-        ("the dogs' tail", "the dogs tail"),
-        ("Café naïve", "cafe naive"),
-        ("well-known\ttwo\nlines", "well known two lines"),
-        ("in 1984", "in 1984"),
-        ("' ' --", ""),
-    ],
-)
-def test_normaliser(text: str, expected: str) -> None:
-    assert normalise(text) == expected
-
-
-@given(st.text())
-def test_normaliser_is_idempotent(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)

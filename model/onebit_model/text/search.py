@@ -55,7 +55,7 @@ def chosen_search(
     try:
         return Search(width, Hotwords([_words(phrase) for phrase in given], list(vocabulary)), language_model)
     except ValueError as error:
-        raise SearchOptionError("hotwords", f"{error}; numbers have to be spelled out") from error
+        raise SearchOptionError("hotwords", str(error)) from error
 
 
 def _words(phrase: str) -> str:

@@ -27,8 +27,8 @@ class LanguageModelOptions:
 def make_language_model(
     output: Path, tokenizer: Tokenizer, texts: Iterable[Path], held_out: Iterable[Path], options: LanguageModelOptions
 ) -> dict[str, int]:
-    """Writes the file and returns its numbers of sentences, of those left out because the vocabulary cannot write them
-    (digits: spell numbers out), and of n-grams by order.
+    """Writes the file and returns its numbers of sentences, of those left out because the vocabulary cannot write them,
+    and of n-grams by order.
 
     `texts` are lines (gzipped where the name ends in .gz), manifests, or folders of manifests, of which human labels
     count; no sentence of the manifests in `held_out` is used.
@@ -39,7 +39,9 @@ def make_language_model(
     given = [text for path in texts for text in _sentences(path) if text not in hidden]
     sentences = [text for text in given if tokenizer.can_write(text)]
     if not sentences:
-        raise ModelFileError("the texts hold no sentence to learn from" + (": spell numbers out" if given else ""))
+        raise ModelFileError(
+            "the texts hold no sentence to learn from" + (": the vocabulary lacks their letters" if given else "")
+        )
     encoded = [tokenizer.encode(sentence) for sentence in sentences]
     levels = estimate(encoded, options.order, len(tokenizer.pieces), options.entries)
     description = LanguageModelDescription(
@@ -49,7 +51,7 @@ def make_language_model(
         {"sentences": len(sentences), "order": options.order},
     )
     write_language_model(output, description, vars(trie(levels)))
-    counts = {"sentences": len(sentences), "left out (spell numbers out)": len(given) - len(sentences)}
+    counts = {"sentences": len(sentences), "left out (letters that the vocabulary lacks)": len(given) - len(sentences)}
     return counts | {f"{n}-grams": len(level.keys) for n, level in enumerate(levels, start=1)}
 
 
