@@ -58,10 +58,16 @@ class Page:
             time.sleep(0.05)
         return value
 
-    def key(self, key: str, code: int) -> None:
+    def key(self, key: str, code: int, shift: bool = False) -> None:
         text = {"Enter": "\r", " ": " "}.get(key, "")
+        fields = {"key": key, "text": text, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
+            self.call("Input.dispatchKeyEvent", type=kind, **fields)
+
+    def look(self, width: int, theme: str) -> None:
+        """As on a screen of this many pixels, with a theme of `light` or `dark`."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def choose_file(self, selector: str, path: Path) -> None:
         root = self.call("DOM.getDocument")["root"]["nodeId"]

@@ -64,18 +64,36 @@ WebSocket.prototype.send = function (data) {
 """
 
 
+FIGURES = ["lag", "computed", "factor"]
+
+
+def text_of(page: Any, element: str) -> Any:
+    return page.run(f"document.getElementById('{element}').textContent")
+
+
+def ready(page: Any) -> None:
+    page.wait("document.querySelectorAll('input[name=bits]').length === 3")
+
+
 def test_page(url: str, speech: Path, open_page: Any) -> None:
     with open_page(url, speech) as page:
-        page.wait("document.querySelectorAll('input[name=bits]').length === 3")
+        ready(page)
         assert page.run("document.querySelector('input[name=bits]:checked').value") == "4"
+        choose_by_keyboard(page)
         use_microphone(page)
         use_file(page, speech)
+        page.run("document.getElementById('microphone').click()")
+        page.wait("document.getElementById('status').textContent === 'Listening.'")
+        assert [text_of(page, figure) for figure in FIGURES] == ["–"] * 3
         assert page.problems == []
         assert {request.split("/")[2] for request in page.requests if "://" in request} == {url.split("/")[2]}
 
 
-def use_microphone(page: Any) -> None:
-    """By keyboard alone: to the precisions, one to the left, on to the button, press it."""
+def choose_by_keyboard(page: Any) -> None:
+    """Two bits, two hotwords, and back to the microphone."""
+    for there in ("microphone", "file"):
+        page.key("Tab", 9)
+        assert page.run("document.activeElement.id") == there
     page.key("Tab", 9)
     assert page.run("document.activeElement.name") == "bits"
     page.key("ArrowLeft", 37)
@@ -83,15 +101,22 @@ def use_microphone(page: Any) -> None:
     page.key("Tab", 9)
     assert page.run("document.activeElement.id") == "hotwords"
     page.run(f"document.getElementById('hotwords').value = ' {', '.join(HOTWORDS)} ,'")
-    page.key("Tab", 9)
-    assert page.run("document.activeElement.id") == "microphone"
+    page.key("Enter", 13)
+    for there in ("", "file", "microphone"):
+        page.key("Tab", 9, shift=True)
+        assert page.run("document.activeElement.id") == there
+
+
+def use_microphone(page: Any) -> None:
     page.run(LISTEN_IN)
     page.key("Enter", 13)
     page.wait("document.getElementById('status').textContent === 'Listening.'")
     assert json.loads(page.run("sent[0]"))["hotwords"] == HOTWORDS
     assert page.run("document.getElementById('microphone').getAttribute('aria-pressed')") == "true"
-    page.wait("document.getElementById('partial').textContent || document.querySelector('#finals li')")
+    page.wait("document.getElementById('partial').textContent")
+    assert page.run("getComputedStyle(document.getElementById('partial')).fontStyle") == "italic"
     page.wait("document.getElementById('lag').textContent.endsWith(' s')")
+    page.wait("document.getElementById('level').style.getPropertyValue('--loudness') > '0%'")
     time.sleep(3)
     page.key("Enter", 13)
     page.wait("document.getElementById('status').textContent.startsWith('Done')")
@@ -101,15 +126,15 @@ def use_microphone(page: Any) -> None:
     assert len(set(packets)) == 1
     assert 0 < last <= packets[0]
     assert page.run(FINALS)
+    assert page.run("getComputedStyle(document.querySelector('#finals li')).fontStyle") == "normal"
     assert page.run("document.querySelector('#finals .time').textContent").count(":") == 2
-    assert page.run("document.getElementById('microphone').textContent") == "Start microphone"
+    assert text_of(page, "partial") == ""
+    assert text_of(page, "microphone").strip() == "Start microphone"
     page.wait("document.getElementById('computed').textContent.includes(' ms for ')")
     page.wait("document.getElementById('resident-bytes').textContent.endsWith(' MB')")
 
 
 def use_file(page: Any, speech: Path) -> None:
-    page.key("Tab", 9)
-    assert page.run("document.activeElement.id") == "file"
     page.choose_file("#file", speech)
     page.wait("document.getElementById('status').textContent === 'Done.'")
     samples, _ = soundfile.read(speech, dtype="float32")
@@ -133,3 +158,130 @@ def test_every_control_has_a_name(url: str, speech: Path, open_page: Any) -> Non
         assert len(controls) >= 6
         assert [node for node in controls if not node.get("name", {}).get("value")] == []
         assert page.run("document.documentElement.lang") == "en"
+
+
+def test_the_text_can_be_taken_along(url: str, speech: Path, open_page: Any, tmp_path: Path) -> None:
+    with open_page(url, speech) as page:
+        ready(page)
+        page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        buttons = "[...document.querySelectorAll('.tools button')]"
+        assert page.run(f"{buttons}.every(button => button.disabled)")
+        page.choose_file("#file", speech)
+        page.wait("document.getElementById('status').textContent === 'Done.'")
+        finals = page.run(FINALS)
+        page.run("document.getElementById('copy').click()")
+        page.wait("document.getElementById('status').textContent === 'Copied.'")
+        assert " ".join(page.run("navigator.clipboard.readText()").split()) == finals
+        page.run(f"{buttons}.slice(1).forEach(button => button.click())")
+        files = [tmp_path / f"{speech.stem}.{kind}" for kind in ("txt", "srt", "vtt")]
+        end = time.monotonic() + 20
+        while not all(file.exists() and file.stat().st_size for file in files):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        txt, srt, vtt = (file.read_text() for file in files)
+        assert page.problems == []
+    assert " ".join(txt.split()) == finals
+    assert vtt.startswith("WEBVTT\n\n0")
+    assert srt.startswith("1\n00:00:0")
+    for subtitles in (srt, vtt):
+        spoken = [line for line in subtitles.splitlines()[1:] if line and "-->" not in line and not line.isdigit()]
+        assert " ".join(spoken) == finals
+
+
+# What was said, the cues that it must be cut into, and why.
+WORDS = [{"word": w, "start": 3599.0 + n * 0.3, "end": 3599.2 + n * 0.3} for n, w in enumerate(["considerable"] * 8)]
+CUTS = """import("/page/subtitles.js").then(({ FORMATS }) => FORMATS.srt.write(%s))"""
+
+
+def test_subtitles_are_cut_where_they_can_be_read(url: str, speech: Path, open_page: Any) -> None:
+    with open_page(url, speech) as page:
+        ready(page)
+        late = {"word": "late", "start": 3610.0, "end": 3610.5}
+        segment = {"start": 3599, "end": 3611, "text": "", "words": [*WORDS, late]}
+        bare = {"start": 3700.5, "end": 3701, "text": "No words, but a text.", "words": []}
+        srt = page.run(CUTS % json.dumps([segment, bare]))
+    times = [line for line in srt.splitlines() if "-->" in line]
+    assert times == [
+        "00:59:59,000 --> 01:00:00,700",  # six words are all that two lines hold
+        "01:00:00,800 --> 01:00:01,300",
+        "01:00:10,000 --> 01:00:10,500",  # after a pause
+        "01:01:40,500 --> 01:01:41,000",
+    ]
+    assert max(map(len, srt.splitlines())) <= 42
+    assert srt.endswith("4\n01:01:40,500 --> 01:01:41,000\nNo words, but a text.\n\n")
+
+
+def test_an_upload_shows_how_far_it_is_and_can_be_cancelled(url: str, speech: Path, open_page: Any) -> None:
+    with open_page(url, speech) as page:
+        ready(page)
+        slow = speech.stat().st_size / 8
+        page.call(
+            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=slow
+        )
+        page.choose_file("#file", speech)
+        page.wait("document.getElementById('progress').value > 0.2")
+        label = text_of(page, "upload-label")
+        assert label.startswith(f"Sending {speech.name}: ")
+        page.wait("document.getElementById('progress').value > 0.4")
+        assert text_of(page, "upload-label") != label
+        page.run("document.getElementById('cancel').click()")
+        page.wait("document.getElementById('status').textContent === 'Cancelled.'")
+        assert page.run("document.getElementById('upload').hidden")
+        end = time.monotonic() + 5
+        while "asr_queue_depth 0.0" not in httpx.get(f"{url}metrics").text:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+# The lowest contrast (WCAG 2.2, 1.4.3) of the texts that are shown, and which text has it.
+LOWEST_CONTRAST = """
+(() => {
+  const numbers = (color) => color.match(/[0-9.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b]
+    .map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const background = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = numbers(getComputedStyle(at).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const pseudo = (element) => (element.placeholder ? "::placeholder" : null);
+  const texts = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility() &&
+    !element.closest(":disabled, .visually-hidden") && (element.placeholder || [...element.childNodes]
+      .some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())));
+  return texts.map((element) => {
+    const pair = [luminance(numbers(getComputedStyle(element, pseudo(element)).color)), luminance(background(element))];
+    return [(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), element.outerHTML.slice(0, 80)];
+  }).sort((one, other) => one[0] - other[0])[0];
+})()
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_everything_fits_and_can_be_read(url: str, speech: Path, open_page: Any, width: int, theme: str) -> None:
+    with open_page(url, speech) as page:
+        page.look(width, theme)
+        ready(page)
+        page.choose_file("#file", speech)
+        page.wait("document.getElementById('status').textContent === 'Done.'")
+        page.run("import('/page/transcript.js').then(({ showPartial }) => showPartial('what is being heard'))")
+        time.sleep(1)  # for what fades in
+        assert page.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        contrast, text = page.run(LOWEST_CONTRAST)
+        assert contrast >= 4.5, text
+        sizes = "[...document.querySelectorAll('button, .button, .choices label')].filter(e => e.checkVisibility())"
+        assert page.run(f"Math.min(...{sizes}.map(e => e.getBoundingClientRect().height))") >= 24
+
+
+def test_the_page_allows_nothing_but_itself(url: str) -> None:
+    for path in ("", "page/style.css", "page/page.js", "page/icon.svg"):
+        policy = httpx.get(url + path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+    assert httpx.get(f"{url}page/__init__.py").status_code == 404

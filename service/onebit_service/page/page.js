@@ -1,7 +1,17 @@
 import { streamMicrophone } from "./stream.js";
+import { addFinal, clearTranscript, offerTranscript, showPartial } from "./transcript.js";
+import { Cancelled, uploadFile } from "./upload.js";
+
+const WARNINGS = {
+  truncated: "The file ends early; what is there was transcribed.",
+  max_seconds: "The longest stream was reached.",
+};
+// A voice is loud at this share of the loudest sample.
+const LOUD = 0.25;
 
 const element = (id) => document.getElementById(id);
 const button = element("microphone");
+const fileInput = element("file");
 let stream = null;
 let opening = false;
 
@@ -10,86 +20,80 @@ function say(text, isError = false) {
   element("status").classList.toggle("error", isError);
 }
 
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const chosenBits = () => Number(new FormData(element("controls")).get("bits"));
 const chosenHotwords = () => element("hotwords").value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
-const headers = () => (element("key").value ? { Authorization: `Bearer ${element("key").value}` } : {});
-
-function addFinal({ start, end, text }) {
-  element("partial").textContent = "";
-  if (!text) return;
-  const row = document.createElement("li");
-  const time = document.createElement("span");
-  time.className = "time";
-  time.textContent = `${clock(start)} – ${clock(end)}`;
-  const words = document.createElement("span");
-  words.textContent = text;
-  row.append(time, words);
-  element("finals").append(row);
-}
+const told = (warnings) => warnings.map((code) => ` ${WARNINGS[code] ?? `Warning: ${code.replaceAll("_", " ")}.`}`).join("");
 
 function showCost(seconds, processingSeconds) {
   element("computed").textContent = `${(processingSeconds * 1000).toFixed(0)} ms for ${seconds.toFixed(1)} s`;
-  element("factor").textContent = seconds ? (processingSeconds / seconds).toFixed(4) : "–";
+  element("factor").textContent = processingSeconds ? `${(seconds / processingSeconds).toFixed(0)} × real time` : "–";
 }
 
-async function showState() {
+async function fetchState() {
   const state = await (await fetch("page/state")).json();
-  element("model-bytes").textContent = megabytes(state.model_bytes[chosenBits()]);
   element("resident-bytes").textContent = megabytes(state.resident_bytes);
   return state;
 }
 
-function offerPrecisions({ bits, default_bits: preferred, needs_key: needsKey }) {
-  element("key-row").hidden = !needsKey;
+function offerPrecisions({ bits, default_bits: preferred, model_bytes: bytes }) {
   for (const choice of bits) {
     const label = document.createElement("label");
     const input = document.createElement("input");
-    Object.assign(input, { type: "radio", name: "bits", value: choice, checked: choice === preferred });
-    label.append(input, ` ${choice}`);
-    element("precisions").append(label);
+    const size = document.createElement("small");
+    Object.assign(input, { type: "radio", name: "bits", value: choice, checked: choice === preferred, className: "visually-hidden" });
+    size.textContent = megabytes(bytes[choice]);
+    label.append(input, `${choice} bit`, size);
+    document.querySelector(".choices").append(label);
   }
-  element("precisions").addEventListener("change", () => showState());
 }
 
-function begin(text) {
-  element("finals").replaceChildren();
-  element("partial").textContent = "";
-  element("lag").textContent = "–";
+// Nothing of what was heard before stays beside what comes now.
+function begin(name, text) {
+  clearTranscript(name);
+  for (const id of ["lag", "computed", "factor"]) element(id).textContent = "–";
   say(text);
 }
 
+// The microphone
+
+function showRecording(isOn) {
+  document.body.classList.toggle("busy", isOn);
+  button.setAttribute("aria-pressed", isOn);
+  button.querySelector("span").textContent = isOn ? "Stop microphone" : "Start microphone";
+  element("recording").hidden = !isOn;
+  fileInput.disabled = isOn;
+}
+
+function showLevel(loudness, seconds) {
+  element("level").style.setProperty("--loudness", `${(100 * Math.min(1, loudness / LOUD)).toFixed(0)}%`);
+  element("elapsed").textContent = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+}
+
 const handlers = {
+  level: showLevel,
   ready: () => say("Listening."),
   partial(message, behind) {
-    element("partial").textContent = message.text;
+    showPartial(message.text);
     element("lag").textContent = `${behind.toFixed(2)} s`;
   },
-  final: (message) => addFinal(message),
+  final: addFinal,
   done(message) {
     showCost(message.duration_seconds, message.processing_seconds);
-    say(message.warnings.length ? `Done (${message.warnings.join(", ")}).` : "Done.");
+    say(`Done.${told(message.warnings)}`);
   },
   error: (message) => say(message.message, true),
   closed(code) {
     stream = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Start microphone";
+    showRecording(false);
+    showPartial("");
     if (code !== 1000 && !element("status").classList.contains("error")) say(`The connection was closed (${code}).`, true);
-    showState();
+    fetchState();
   },
 };
 
-button.addEventListener("click", async () => {
-  if (stream) {
-    const stopping = stream;
-    stream = { stop() {} };
-    stopping.stop();
-    return;
-  }
-  if (opening) return;
-  begin("Waiting for the microphone.");
+async function startMicrophone() {
+  begin(`microphone-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}`, "Waiting for the microphone.");
   if (!navigator.mediaDevices) {
     say("Browsers give the microphone to localhost or TLS only: start the server with --tls-cert and --tls-key.", true);
     return;
@@ -103,35 +107,89 @@ button.addEventListener("click", async () => {
       key: element("key").value,
       on: handlers,
     });
-    button.setAttribute("aria-pressed", "true");
-    button.textContent = "Stop microphone";
+    showRecording(true);
   } catch (error) {
     say(`No microphone: ${error.message}`, true);
   } finally {
     opening = false;
   }
-});
+}
 
-element("file").addEventListener("change", async ({ target }) => {
-  const [file] = target.files;
-  if (!file) return;
-  begin(`Transcribing ${file.name}.`);
-  const body = new FormData();
-  body.append("file", file);
-  try {
-    const query = new URLSearchParams({ bits: chosenBits(), hotwords: chosenHotwords().join(",") });
-    const response = await fetch(`transcribe?${query}`, { method: "POST", body, headers: headers() });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error.message);
-    answer.segments.forEach(addFinal);
-    showCost(answer.duration_seconds, answer.processing_seconds);
-    say(answer.text ? "Done." : "Nothing was said.");
-  } catch (error) {
-    say(error.message, true);
+button.addEventListener("click", () => {
+  if (stream) {
+    const stopping = stream;
+    stream = { stop() {} };
+    stopping.stop();
+  } else if (!opening) {
+    startMicrophone();
   }
-  target.value = "";
-  await showState();
 });
 
-offerPrecisions(await (await fetch("page/state")).json());
-await showState();
+// A file
+
+function showSending(isOn) {
+  document.body.classList.toggle("busy", isOn);
+  element("upload").hidden = !isOn;
+  button.disabled = fileInput.disabled = isOn;
+}
+
+function showUpload(name, share) {
+  const progress = element("progress");
+  if (share < 1) progress.value = share;
+  else progress.removeAttribute("value");
+  element("upload-label").textContent = share < 1 ? `Sending ${name}: ${Math.floor(100 * share)} %` : `Computing ${name}`;
+}
+
+async function transcribeFile(file) {
+  begin(file.name.replace(/\.[^.]*$/, "") || "speech", `Transcribing ${file.name}.`);
+  showUpload(file.name, 0);
+  const { answer, cancel } = uploadFile({
+    file,
+    bits: chosenBits(),
+    hotwords: chosenHotwords(),
+    key: element("key").value,
+    onProgress: (share) => showUpload(file.name, share),
+  });
+  element("cancel").onclick = cancel;
+  showSending(true);
+  try {
+    const { segments, text, duration_seconds: seconds, processing_seconds: computed, warnings } = await answer;
+    segments.forEach(addFinal);
+    showCost(seconds, computed);
+    say(`${text ? "Done." : "Nothing was said."}${told(warnings)}`);
+  } catch (error) {
+    if (error instanceof Cancelled) say("Cancelled.");
+    else say(error.message, true);
+  } finally {
+    showSending(false);
+    fileInput.value = "";
+    fileInput.focus();
+    fetchState();
+  }
+}
+
+fileInput.addEventListener("change", () => {
+  if (fileInput.files.length) transcribeFile(fileInput.files[0]);
+});
+
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+document.addEventListener("dragleave", ({ relatedTarget }) => {
+  if (!relatedTarget) document.body.classList.remove("dropping");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file && !fileInput.disabled) transcribeFile(file);
+});
+
+// Enter in a field sends no form: there is nowhere to send it.
+element("controls").addEventListener("submit", (event) => event.preventDefault());
+
+offerTranscript(say);
+const state = await fetchState();
+element("key-row").hidden = !state.needs_key;
+offerPrecisions(state);

@@ -37,11 +37,21 @@ async function openMicrophone(onPacket) {
   };
 }
 
-// Calls `on[type](message, behindSeconds)` for every message and `on.closed(code)` once at the end.
+// Root mean square of 16-bit samples, of full scale.
+function loudness(packet) {
+  const samples = new Int16Array(packet);
+  return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length) / 32768;
+}
+
+// Calls `on.level(loudness, seconds)` for every packet of the microphone, `on[type](message, behindSeconds)` for every
+// message and `on.closed(code)` once at the end.
 export async function streamMicrophone({ bits, hotwords, key, on }) {
   let socket = null;
   let began = null;
+  let heardSeconds = 0;
   const microphone = await openMicrophone((packet) => {
+    heardSeconds += packet.byteLength / 2 / microphone.rate;
+    on.level(loudness(packet), heardSeconds);
     if (socket?.readyState !== WebSocket.OPEN || !socket.ready) return;
     began ??= performance.now() - 100;
     socket.send(packet);

@@ -14,18 +14,27 @@ from onebit_service.service import Service
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parents[1] / "page"
-FILES = {
-    "style.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "stream.js": "text/javascript; charset=utf-8",
-    "recorder.js": "text/javascript; charset=utf-8",
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
-FRESH = {"Cache-Control": "no-cache"}
+FILES = {path.name: MEDIA_TYPES[path.suffix] for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
+HEADERS = {
+    "Cache-Control": "no-cache",
+    # The page's own files and nothing else, and no other page around it.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @router.get("/")
 async def page() -> Response:
-    return FileResponse(FOLDER / "index.html", media_type="text/html; charset=utf-8", headers=FRESH)
+    return _file("index.html")
 
 
 @router.get("/page/state")
@@ -39,7 +48,7 @@ async def state(request: Request) -> Response:
             "model_bytes": {bits: service.packed.bytes_for(bits) for bits in service.packed.bits},
             "resident_bytes": _resident_bytes(),
         },
-        headers=FRESH,
+        headers=HEADERS,
     )
 
 
@@ -47,7 +56,11 @@ async def state(request: Request) -> Response:
 async def page_file(name: str) -> Response:
     if name not in FILES:
         raise HTTPException(404)
-    return FileResponse(FOLDER / name, media_type=FILES[name], headers=FRESH)
+    return _file(name)
+
+
+def _file(name: str) -> Response:
+    return FileResponse(FOLDER / name, media_type=FILES[name], headers=HEADERS)
 
 
 def _resident_bytes() -> int:
