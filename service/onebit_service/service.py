@@ -12,6 +12,7 @@ import structlog
 
 from onebit_kernels import isa_names
 from onebit_model.audio.ffmpeg import Ffmpeg
+from onebit_model.audio.spool import SpoolBudget
 from onebit_model.data.reference import read_set
 from onebit_model.errors import UnknownSetError
 from onebit_model.files.assets import model_path
@@ -64,6 +65,7 @@ class Service:
         self.ffmpeg = chosen_ffmpeg(settings)
         check_reference_sets(settings.reference_sets)
         self.decoders = ThreadPoolExecutor(settings.max_files, thread_name_prefix="decode")
+        self.spool_budget = SpoolBudget(settings.spool_bytes)
         self.failure: BaseException | None = None
         self._scheduler: Scheduler | None = None
         self._scorer: ReferenceScorer | None = None
@@ -87,6 +89,10 @@ class Service:
         if self._scheduler is None:
             raise LoadingError("the model is still being loaded")
         return self._scheduler
+
+    def precision(self, bits: int | None) -> int:
+        """What a request asks for, or the default; UnsupportedBitsError for what the file does not hold."""
+        return self.packed.require(self.settings.default_bits if bits is None else bits)
 
     def search(self, beam: int | None, phrases: Iterable[str]) -> Search:
         """What a request asks for, or SearchOptionError."""

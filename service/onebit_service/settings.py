@@ -61,6 +61,11 @@ class Settings:
         60.0, "A file that was let in is given up with 503 when no engine had time for it for this long."
     )
     max_upload_bytes: int = _setting(4 << 30, "Largest body of a request.")
+    spool_bytes: int = _setting(
+        64 << 20,
+        "Disk for uploads that are ahead of their decoding, all together; what is more waits at the client.",
+        least=0,
+    )
     max_audio_seconds: float = _setting(14400.0, "Longest audio of a file.")
     upload_idle_seconds: float = _setting(
         20.0, "An upload that sends nothing for this long is given up, and a connection whose request does not begin."

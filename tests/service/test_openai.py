@@ -11,6 +11,8 @@ import httpx
 import openai
 import pytest
 
+ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+
 
 @pytest.fixture(scope="module")
 def api(server: Any) -> Iterator[openai.OpenAI]:
@@ -24,14 +26,15 @@ def upload(clip: Any) -> tuple[str, bytes]:
 
 def test_models(api: openai.OpenAI) -> None:
     names = {model.id for model in api.models.list()}
-    assert names == {"onebit-1bit", "onebit-2bit", "onebit-4bit", "whisper-1"}
+    assert names == {"onebit-1bit", "onebit-2bit", "onebit-4bit", *ALIASES}
     assert api.models.retrieve("whisper-1").id == "whisper-1"
     with pytest.raises(openai.NotFoundError):
         api.models.retrieve("gpt-9")
 
 
 @pytest.mark.parametrize(
-    ("model", "bits"), [("onebit-1bit", 1), ("onebit-2bit", 2), ("onebit-4bit", 4), ("whisper-1", 4)]
+    ("model", "bits"),
+    [("onebit-1bit", 1), ("onebit-2bit", 2), ("onebit-4bit", 4), *((alias, 4) for alias in ALIASES)],
 )
 def test_each_precision(api: openai.OpenAI, clip: Any, recognizer: Any, model: str, bits: int) -> None:
     answer = api.audio.transcriptions.create(file=upload(clip), model=model)

@@ -299,3 +299,54 @@ def test_request_id_is_echoed_or_made(client: httpx.Client) -> None:
     assert client.get("/health/live", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = client.get("/health/live", headers={"x-request-id": "not fit <for> a log"}).headers["x-request-id"]
     assert len(made) == 32
+
+
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+def part(name: str, value: bytes, file_name: str = "") -> bytes:
+    named = f'; filename="{file_name}"' if file_name else ""
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + b"--x--\r\n"
+
+
+def test_fields_of_the_form_are_those_of_the_query(client: httpx.Client, clip: Any) -> None:
+    """In front of the file and behind it."""
+    file = part("file", clip.encoded(subtype="FLOAT"), "a.wav")
+    fields = [part("bits", b"1"), part("hotwords", b"lamp,kitchen"), part("hotwords", b"light"), part("format", b"srt")]
+    query = [("bits", "1"), ("hotwords", "lamp,kitchen"), ("hotwords", "light"), ("format", "srt")]
+    expected = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
+    assert expected.status_code == 200
+    for body in (form(*fields, file), form(file, *fields), form(fields[0], file, *fields[1:])):
+        answer = client.post("/transcribe", content=body, headers=FORM)
+        assert (answer.status_code, answer.text) == (200, expected.text)
+
+
+def test_fields_behind_a_large_file(client: httpx.Client, clip: Any) -> None:
+    """What shapes the answer may come at any time, what is computed must be known before."""
+    file = part("file", clip.encoded() + bytes(40 << 20), "a.wav")
+    shaped = client.post("/transcribe", content=form(part("bits", b"1"), file, part("format", b"text")), headers=FORM)
+    assert shaped.status_code == 200
+    assert shaped.headers["content-type"].startswith("text/plain")
+    refused = client.post("/transcribe", content=form(file, part("bits", b"1")), headers=FORM)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "bits")
+    assert "before" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "named"),
+    [
+        ("?bits=1&bits=2", [], "bits"),
+        ("?bits=1", [("bits", "1")], "bits"),
+        ("", [("beam", "2"), ("beam", "3")], "beam"),
+        ("", [("format[a]", "text")], "format"),
+    ],
+)
+def test_a_field_given_twice(client: httpx.Client, clip: Any, query: str, fields: Any, named: str) -> None:
+    body = form(*(part(name, value.encode()) for name, value in fields), part("file", clip.encoded(), "a.wav"))
+    answer = client.post(f"/transcribe{query}", content=body, headers=FORM)
+    assert answer.status_code == 422, answer.text
+    assert (answer.json()["error"]["code"], answer.json()["error"]["field"]) == ("invalid_parameter", named)

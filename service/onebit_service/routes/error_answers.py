@@ -7,13 +7,12 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from onebit_model.errors import OnebitError
-from onebit_service.errors import BusyError, InternalError, InvalidParameterError, Meaning, field_of, meaning_of
-from onebit_service.routes.transcription import ClientGoneError
+from onebit_service.errors import BusyError, InternalError, Meaning, field_of, meaning_of
+from onebit_service.routes.peer import ClientGoneError
 
 log = structlog.get_logger("onebit.errors")
 
@@ -39,16 +38,6 @@ def public_error(error: Exception) -> OnebitError:
         if isinstance(error, InternalError)
         else InternalError("something failed in the server; its log says what")
     )
-
-
-def invalid_parameter(error: RequestValidationError) -> InvalidParameterError:
-    """pydantic's first complaint in our shape."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("query", "body")]
-    field = place[0] if place else ""
-    if first["type"] == "extra_forbidden":
-        return InvalidParameterError(field, f"unknown parameter {field!r}")
-    return InvalidParameterError(field, f"{field}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def error_response(request: Request, error: Exception) -> Response:
@@ -81,8 +70,6 @@ def _count(request: Request, meaning: Meaning) -> None:
 async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientGoneError):
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    if isinstance(error, RequestValidationError):
-        error = invalid_parameter(error)
     if meaning_of(error).code == "internal":
         log.error("request_failed", path=request.url.path, exc_info=error)
     return error_response(request, error)
@@ -102,6 +89,6 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def install_error_answers(app: FastAPI) -> None:
-    for kind in (OnebitError, RequestValidationError, ClientGoneError):
+    for kind in (OnebitError, ClientGoneError):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)

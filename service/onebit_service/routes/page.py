@@ -5,11 +5,11 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from onebit_service.service import Service
+from onebit_service.routes.dependencies import TheService
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,8 +38,7 @@ async def page() -> Response:
 
 
 @router.get("/page/state")
-async def state(request: Request) -> Response:
-    service: Service = request.app.state.service
+async def state(service: TheService) -> Response:
     return JSONResponse(
         {
             "bits": service.packed.bits,

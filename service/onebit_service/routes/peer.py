@@ -1,4 +1,4 @@
-"""Has the client of a request left?
+"""Has the client of a request or a stream left?
 
 ASGI tells it only to those who read on, and an upload that is held back is not read: its end would be noticed once
 everything that waits in the kernel had been computed. So the state of the TCP connection itself is looked at.
@@ -14,10 +14,15 @@ from typing import Any
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 LOOK_SECONDS = 0.2
 # Linux, include/net/tcp_states.h; every other state means that one side has closed.
 ESTABLISHED = 1
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to answer; not an error of anybody."""
 
 
 class Connection:
@@ -32,6 +37,12 @@ class Connection:
     def is_open(self) -> bool:
         """As far as the system tells."""
         return not self.lost.is_set() and _tcp_state(self._socket) in (None, ESTABLISHED)
+
+    async def closed(self) -> None:
+        """Returns when one of the two sides has closed it."""
+        while self.is_open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), LOOK_SECONDS)
 
 
 class PeerProtocol(HttpToolsProtocol):
@@ -81,6 +92,19 @@ class PeerProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
+class PeerWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, with the connection in the state of the stream."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connection = Connection(transport.get_extra_info("socket"))
+        self.app_state = self.app_state | {"connection": self._connection}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.lost.set()
+        super().connection_lost(exc)
+
+
 class Peer:
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -98,9 +122,7 @@ class Peer:
             while (await self._request.receive())["type"] != "http.disconnect":
                 pass
             return
-        while self._connection.is_open:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._connection.lost.wait(), LOOK_SECONDS)
+        await self._connection.closed()
 
 
 def _tcp_state(connection: Any) -> int | None:

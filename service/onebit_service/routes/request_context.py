@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onebit_service.metrics import NO_BITS
 from onebit_service.routes.error_answers import CLIENT_CLOSED_REQUEST, error_response
-from onebit_service.routes.transcription import ClientGoneError
+from onebit_service.routes.peer import ClientGoneError
 from onebit_service.service import Service
 
 log = structlog.get_logger("onebit.http")

@@ -13,6 +13,7 @@ from onebit_model.text.search import MOST_HOTWORDS
 from onebit_service.errors import BadMessageError, BusyError, WrongFrameError
 from onebit_service.routes.answers import rounded, word_fields
 from onebit_service.routes.error_answers import error_fields
+from onebit_service.routes.fields import first_complaint
 
 SUBPROTOCOL = "onebit.v1"
 TEXT_CHARACTERS = 1 << 16
@@ -78,11 +79,10 @@ def parse_message(text: str) -> Start | Finalize | Keepalive | Stop:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])[:100]
-        if first["type"] == "extra_forbidden":
-            raise BadMessageError(f"unknown field {field!r} in {fields['type']}", field) from error
-        raise BadMessageError(f"{field}: {first['msg']}", field) from error
+        complaint = first_complaint(error)
+        unknown = f"unknown field {complaint.field!r} in {fields['type']}"
+        message = unknown if complaint.is_unknown else f"{complaint.field}: {complaint.message}"
+        raise BadMessageError(message, complaint.field) from error
 
 
 class Limits(BaseModel):

@@ -115,7 +115,7 @@ class StreamSession:
         self._decoder = PacketDecoder(start)
         self._start = start
         options = self._live_options(start)
-        bits = self._service.packed.require(self._settings.default_bits if start.bits is None else start.bits)
+        bits = self._service.precision(start.bits)
         self.bits = bits
         self._job: StreamJob = self._service.scheduler.open_stream(bits, options, self._deliver)
         try:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from onebit_model.audio.reading import AudioOptions, Channel, PcmFormat
 from onebit_model.config import CHUNKS, PRECISIONS
 from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM, split_phrases
+from onebit_service.errors import InvalidParameterError
 from onebit_service.routes.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.routes.api_documents import TRANSCRIBE_ANSWERS
-from onebit_service.routes.peer import Peer
+from onebit_service.routes.dependencies import Client, TheService
+from onebit_service.routes.fields import GivenField, checked_fields, query_parameters
 from onebit_service.routes.subtitles import SubtitleShape
 from onebit_service.routes.transcription import FileTranscription, Transcript
-from onebit_service.routes.uploads import audio_of, multipart_boundary
+from onebit_service.routes.uploads import multipart_boundary
 from onebit_service.scheduling.work import FileRequest
 from onebit_service.service import Service
 
 router = APIRouter()
-
-BODY_SCHEMA: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                    "required": ["file"],
-                    "additionalProperties": False,
-                }
-            },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
 
 
 class TranscribeOptions(BaseModel):
@@ -63,37 +50,52 @@ class TranscribeOptions(BaseModel):
     max_line_count: int = Field(2, ge=1, le=10, description="Lines of a cue of srt and vtt.")
 
 
-def authorized_client(service: Service, request: Request) -> str:
-    client = service.keys.identify(request)
-    service.rate_limit.check(client)
-    return client
+# What only shapes the answer may still come when everything is computed.
+SHAPING = {"format", "timestamps", "max_line_width", "max_line_count"}
+FILE_SCHEMA: dict[str, Any] = {"type": "string", "format": "binary"}
+DOCUMENT: dict[str, Any] = {
+    "parameters": query_parameters(TranscribeOptions),
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": FILE_SCHEMA, **TranscribeOptions.model_json_schema()["properties"]},
+                    "required": ["file"],
+                    "additionalProperties": False,
+                }
+            },
+            "application/octet-stream": {"schema": FILE_SCHEMA},
+        },
+    },
+}
 
 
-def chosen_bits(service: Service, bits: int | None) -> int:
-    return service.packed.require(service.settings.default_bits if bits is None else bits)
+@router.post("/transcribe", openapi_extra=DOCUMENT, responses=TRANSCRIBE_ANSWERS)
+async def transcribe(request: Request, client: Client, service: TheService) -> Response:
+    """Speech in, text out: a form with the part `file`, or the audio itself; fields in the query or the form."""
+    with closing(FileTranscription(service, client, request)) as file:
+        known = await file.fields()
+        options = checked_fields(TranscribeOptions, known)
+        wanted = _wanted(service, client, options)
+        request.state.bits = wanted.bits
+        file.begin(wanted, _audio_options(service, request, options))
+        transcript = await file.finish()
+        return _response(transcript, _with_late(file.all_fields, len(known)))
 
 
-async def authorized(request: Request) -> str:
-    """Before the query is looked at: who has no key learns nothing else."""
-    return authorized_client(request.app.state.service, request)
-
-
-@router.post("/transcribe", openapi_extra=BODY_SCHEMA, responses=TRANSCRIBE_ANSWERS)
-async def transcribe(
-    request: Request,
-    client: Annotated[str, Depends(authorized)],
-    options: Annotated[TranscribeOptions, Query()],
-) -> Response:
-    """Speech in, text out: a form with the part `file`, or the audio itself as body."""
-    service: Service = request.app.state.service
-    bits = chosen_bits(service, options.bits)
-    request.state.bits = bits
-    audio = _audio_options(service, request, options)
+def _wanted(service: Service, client: str, options: TranscribeOptions) -> FileRequest:
     search = service.search(options.beam, split_phrases(options.hotwords))
-    file = FileTranscription(service, FileRequest(client, bits, CHUNKS[options.chunk], search), audio)
-    async for _ in file.segments(audio_of(request, service.settings), Peer(request)):
-        pass
-    return _response(file.transcript, options)
+    return FileRequest(client, service.precision(options.bits), CHUNKS[options.chunk], search)
+
+
+def _with_late(given: Sequence[GivenField], known: int) -> TranscribeOptions:
+    """The options, with those that came behind a file for which nobody could wait."""
+    for field in given[known:]:
+        if field.name in TranscribeOptions.model_fields.keys() - SHAPING:
+            raise InvalidParameterError(field.name, f"{field.name} must stand before a file as large as this")
+    return checked_fields(TranscribeOptions, given)
 
 
 def _audio_options(service: Service, request: Request, options: TranscribeOptions) -> AudioOptions:

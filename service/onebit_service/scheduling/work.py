@@ -71,6 +71,7 @@ class FileJob:
         self._error: BaseException | None = None
         self._done: dict[int, Segment] = {}
         self._news = asyncio.Event()
+        self.failed = asyncio.Event()
 
     @property
     def cancelled(self) -> bool:
@@ -118,7 +119,11 @@ class FileJob:
             self._error = self._error or error
             self._changed.notify_all()
         self._queue.forget(self)
-        call_on_loop(self.loop, self._news.set)
+        call_on_loop(self.loop, self._tell_of_failure)
+
+    def _tell_of_failure(self) -> None:
+        self.failed.set()
+        self._news.set()
 
     async def segments(self) -> AsyncIterator[Segment]:
         for index in itertools.count():

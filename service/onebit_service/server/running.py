@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from onebit_service.errors import DrainingError
-from onebit_service.routes.peer import PeerProtocol
+from onebit_service.routes.peer import PeerProtocol, PeerWebSocket
 from onebit_service.server.allocator import IdleTrim
 from onebit_service.server.listening import bound_listener, curl_line, tls_fault
 from onebit_service.service import Service
@@ -94,7 +94,7 @@ def serve(app: FastAPI) -> int:
         log_config=None,
         access_log=False,
         http=partial(PeerProtocol, head_seconds=settings.upload_idle_seconds),  # type: ignore[arg-type]
-        ws="websockets-sansio",
+        ws=PeerWebSocket,
         ws_max_size=LARGEST_FRAME_BYTES,
         ws_per_message_deflate=False,
         # Streams have an idle timer of their own; pongs would wait behind audio that is held back.
