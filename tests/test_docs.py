@@ -74,8 +74,14 @@ def test_the_tree_is_that_of_the_folders() -> None:
     assert [folder for folder in drawn if not (REPOSITORY / folder).is_dir()] == []
 
 
-def test_the_files_that_architecture_names_exist() -> None:
-    text = (REPOSITORY / "ARCHITECTURE.md").read_text()
-    named = re.findall(r"`((?:service|model|kernels|tests|docs|deploy|loadtests)/[\w./-]+)`", text)
-    assert len(named) > 15
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:service|model|kernels|tests|docs|deploy|loadtests)/[\w./-]+)`", page.read_text())
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_where_things_go_is_said_with_files() -> None:
+    questions = (REPOSITORY / "ARCHITECTURE.md").read_text().split("| you add | touch |")[1].split("\n\n")[0]
+    rows = questions.splitlines()[2:]
+    assert len(rows) >= 10
+    assert [row for row in rows if not re.search(r"`\w+/[\w./-]+`", row) and "below" not in row] == []

@@ -1,4 +1,4 @@
-"""Every quantizer's forward and gradient against the formulas of DESIGN section 2, in float64."""
+"""Every quantizer's forward and gradient against the formulas of its docstring, in float64."""
 
 import pytest
 import torch

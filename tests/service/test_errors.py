@@ -1,4 +1,4 @@
-"""Every row of PROTOCOL's table for /transcribe, and the one shape that errors have."""
+"""Every row of the table for /transcribe in docs/http.md, and the one shape that errors have."""
 
 from __future__ import annotations
 
