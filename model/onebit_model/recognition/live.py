@@ -150,6 +150,11 @@ class LiveStream:
         return (self._pushed - self._decoded) / SAMPLE_RATE
 
     @property
+    def kept_seconds(self) -> float:
+        """Audio in memory: what comes next, and what may be looked at again."""
+        return (self._audio.end - self._audio.start) / SAMPLE_RATE
+
+    @property
     def ready(self) -> bool:
         """Would `prepare` and `advance` get anywhere?"""
         if self.stopped:
