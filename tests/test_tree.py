@@ -1,7 +1,10 @@
-"""What a clone costs: the tracked tree stays light."""
+"""The tracked tree: it stays light, and tests stand where what they test stands."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 MOST_BYTES = 5_000_000
@@ -26,3 +29,25 @@ def test_the_tree_without_model_and_reference_sets_stays_under_5_mb() -> None:
 
 def test_no_training_state_is_tracked() -> None:
     assert [name for name in tracked_files() if name.endswith((".pt", ".bin", ".tar.gz"))] == []
+
+
+def rooms(folder: Path) -> Iterator[str]:
+    """Folders in it that hold Python or C++, by name."""
+    return (path.name for path in folder.iterdir() if path.is_dir() and list(path.glob("*.[pch]*")))
+
+
+@pytest.mark.parametrize(
+    ("tests", "packages"),
+    [
+        ("model", ["model/onebit_model"]),
+        ("service", ["service/onebit_service"]),
+        ("kernels", ["kernels/onebit_kernels", "kernels/onebit_kernels/src"]),
+    ],
+)
+def test_tests_mirror_the_packages(tests: str, packages: list[str]) -> None:
+    known = {room for package in packages for room in rooms(REPOSITORY / package)}
+    folder = REPOSITORY / "tests" / tests
+    assert [room for room in rooms(folder) if room not in known] == []
+    modules = {path.stem for package in packages for path in (REPOSITORY / package).glob("*.py")} | {"floors"}
+    loose = [path.name for path in folder.glob("test_*.py") if path.stem.removeprefix("test_") not in modules]
+    assert loose == [], "these belong into a folder that is named after what they test"

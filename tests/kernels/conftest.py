@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from onebit_kernels import Engine, Model, Result, isa_names
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from random_model import SMALL, Tensors, random_tensors
-
-Transcribe = Callable[..., Result]
+from random_model import SMALL, Tensors, Transcribe, random_tensors
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from onebit_kernels import Result
+
 Tensors = dict[str, NDArray[np.generic]]
+Transcribe = Callable[..., Result]
 
 SMALL = {
     "mel_bins": 80,

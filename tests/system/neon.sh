@@ -15,10 +15,10 @@ sources=kernels/onebit_kernels/src
 mkdir -p "$build"
 common=(-std=c++20 -O2 -ffp-contract=off -Wall -Wextra -Werror -I "$sources")
 "$compiler" "${common[@]}" -march=armv8.2-a+dotprod -c "$sources/gemm/isa/neon_dotprod.cpp" -o "$build/neon_dotprod.o"
-"$compiler" "${common[@]}" -static -o "$build/gemm_test" tests/kernels/cpp/gemm_test.cpp "$build/neon_dotprod.o" \
+"$compiler" "${common[@]}" -static -o "$build/gemm_test" tests/kernels/gemm/gemm_test.cpp "$build/neon_dotprod.o" \
   "$sources"/gemm/{cpu_features,multiply,packing,registry}.cpp "$sources"/gemm/isa/{generic,neon}.cpp
 
-"$compiler" "${common[@]}" -static -o "$build/engine_test" tests/kernels/cpp/engine_test.cpp "$build/neon_dotprod.o" \
+"$compiler" "${common[@]}" -static -o "$build/engine_test" tests/kernels/engine/engine_test.cpp "$build/neon_dotprod.o" \
   "$sources"/gemm/{cpu_features,multiply,packing,registry}.cpp "$sources"/{engine,search,model,operations}/*.cpp \
   "$sources"/{gemm,operations}/isa/{generic,neon}.cpp
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import Transcribe
-from random_model import SMALL, Tensors, random_tensors, speech_like
+from random_model import SMALL, Tensors, Transcribe, random_tensors, speech_like
 from reference_model import ReferenceModel
 
 from onebit_kernels import Engine, Model, log_mel

@@ -4,8 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import Transcribe
-from random_model import speech_like
+from random_model import Transcribe, speech_like
 
 from onebit_kernels import Engine, Model, Result, Stream
 

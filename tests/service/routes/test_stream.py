@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "streaming.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "streaming.md"
 STOP = json.dumps({"type": "stop"})
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Transcribe
 from numpy.typing import NDArray
-from random_model import FULL, SMALL, random_tensors
+from random_model import FULL, SMALL, Transcribe, random_tensors
 from reference_model import ReferenceModel
 
 from onebit_kernels import Engine, Model, log_mel

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+MODELS = HERE.parent  # where random_model is
 
 PROGRAM = """
 import ctypes, sys
@@ -50,7 +51,7 @@ def test_a_step_allocates_nothing(tmp_path: Path) -> None:
     source = HERE / "allocation_counter.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", str(source), "-o", str(counter), "-ldl"], check=True)
     environment = os.environ | {"LD_PRELOAD": str(counter)}
-    program = [sys.executable, "-c", PROGRAM, str(HERE)]
+    program = [sys.executable, "-c", PROGRAM, str(MODELS)]
     output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
     requests, steps = map(int, output.split())
     assert steps == 31

@@ -6,27 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import Transcribe
-from numpy.typing import NDArray
-from random_model import speech_like
+from random_model import Transcribe, speech_like
+from random_posteriors import PHRASES, PIECES, Matrix, fields, posteriors, search
 from reference_search import Boost, beam_search
 
-from onebit_kernels import Engine, Hotwords, LanguageModel, Model
+from onebit_kernels import Engine, Hotwords, Model
 from onebit_kernels._core import BeamSearch, Token
-
-Matrix = NDArray[np.float32]
-PIECES = ("\u2581", "\u2581a", "\u2581b", "a", "b", "c", "ab", "\u2581ca", "bc", "\u2581cab")
-PHRASES = ("cab", "a cab", "abc", "b abc a", "cab cab")
-
-
-def posteriors(frames: int, outputs: int, seed: int, sharpness: float = 3.0) -> Matrix:
-    """Peaks that last a frame or two between blanks, as a trained network gives: (frames, outputs) logarithms."""
-    random = np.random.default_rng(seed)
-    logits = sharpness * random.standard_normal((frames, outputs))
-    logits[random.random(frames) < 0.4, 0] += 2 * sharpness
-    logits = np.repeat(logits, random.integers(1, 3, frames), axis=0)[:frames]
-    logits += 0.1 * random.standard_normal(logits.shape)  # equal frames would make equal alignments
-    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
 
 
 def spelled(text: str, alternatives: dict[int, tuple[str, float]]) -> Matrix:
@@ -48,28 +33,8 @@ def number(letter: str) -> int:
     return LETTERS.index(letter.replace(" ", "\u2581")) + 1
 
 
-def search(
-    rows: Matrix,
-    width: int,
-    hotwords: Hotwords | None = None,
-    chunk: int = 10_000,
-    language_model: LanguageModel | None = None,
-) -> list[Token]:
-    searching = BeamSearch(width, rows.shape[1], hotwords, language_model)
-    tokens: list[Token] = []
-    tentative: list[Token] = []
-    for start in range(0, len(rows), chunk):
-        decided, tentative = searching.advance(rows[start : start + chunk])
-        tokens += decided
-    return tokens + tentative
-
-
 def text_of(tokens: list[Token], pieces: tuple[str, ...] = LETTERS) -> str:
     return "".join(pieces[token.id - 1] for token in tokens).replace("\u2581", " ").strip()
-
-
-def fields(tokens: list[Token]) -> list[tuple[int, int, int, float]]:
-    return [(token.id, token.frame, token.frames, token.confidence) for token in tokens]
 
 
 @pytest.mark.parametrize("width", [2, 8, 32])

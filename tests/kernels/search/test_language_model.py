@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from random_posteriors import PHRASES, PIECES, fields, posteriors, search
 from reference_language_model import BackoffModel, TrieArrays
 from reference_search import Boost, Worth, beam_search
-from test_beam import PHRASES, PIECES, fields, posteriors, search
 
 from onebit_kernels import Hotwords, LanguageModel
 from onebit_kernels._core import BeamSearch

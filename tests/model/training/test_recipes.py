@@ -13,7 +13,7 @@ from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.training.recipe import load_recipe, recipe_stages
 from onebit_model.training.trainer import train
 
-RECIPES = Path(__file__).parents[2] / "model" / "recipes"
+RECIPES = Path(__file__).parents[3] / "model" / "recipes"
 # Sizes shrink, everything else stays as it is written.
 MINIATURE = {
     "blocks": "6\nd_model = 32\nheads = 2\nfeed_forward1 = 32\nfeed_forward2 = 48",
