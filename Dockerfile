@@ -15,7 +15,8 @@ RUN python3 -m venv /build \
  && /build/bin/pip wheel --quiet --no-deps --wheel-dir /wheels .
 # No pip in what is shipped: the environment is filled from outside.
 RUN python3 -m venv --without-pip /opt/onebit \
- && /build/bin/pip --python /opt/onebit/bin/python install --quiet /wheels/*.whl
+ && set -- /wheels/*.whl \
+ && /build/bin/pip --python /opt/onebit/bin/python install --quiet "$1[wyoming]"
 
 FROM ${BASE_IMAGE} AS runtime
 # Set to 1 for an image that also reads mp4, webm and what else libsndfile does not know.

@@ -46,6 +46,18 @@ def test_profile_adds_prometheus_and_grafana(monitoring: dict[str, Any]) -> None
     assert sorted(monitoring["services"]) == ["grafana", "onebit", "prometheus"]
 
 
+def test_profile_wyoming_starts_the_command_for_home_assistant(plain: dict[str, Any]) -> None:
+    config = compose_config("--profile", "wyoming", ONEBIT_BIND="0.0.0.0", ONEBIT_WYOMING_HOTWORDS="Anna,attic")
+    service, alone = config["services"]["wyoming"], plain["services"]["onebit"]
+    assert service["command"] == ["wyoming", "--uri", "tcp://0.0.0.0:10300", "--hotwords", "Anna,attic"]
+    (port,) = service["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("0.0.0.0", "10300", 10300)
+    assert service["build"] == alone["build"]
+    for limit in ("read_only", "cap_drop", "security_opt", "mem_limit", "tmpfs", "stop_grace_period"):
+        assert service[limit] == alone[limit]
+    Settings.from_environment(service["environment"])
+
+
 def test_memory_fits_the_boxes(plain: dict[str, Any], monitoring: dict[str, Any]) -> None:
     """With room for the system: 1 GB alone, 2 GB with monitoring."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,17 @@ PCM_BLOCK_BYTES = 1 << 15
 LOUDEST = 8.0
 
 
+# As numpy writes them, and "<i3", which it does not know: 24 bits.
+Encoding = Literal["u1", "<i2", ">i2", "<i3", "<i4", "<f4"]
+
+
 @dataclass(frozen=True)
 class PcmFormat:
     """Headerless samples: `audio/L16` is big-endian by its definition, but almost nobody sends that (see parse)."""
 
     sample_rate: int
     channels: int
-    encoding: Literal["<i2", ">i2", "<f4"] = "<i2"
+    encoding: Encoding = "<i2"
 
     def __post_init__(self) -> None:
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
@@ -65,14 +69,26 @@ class PcmFormat:
 
     @property
     def frame_bytes(self) -> int:
-        return (2 if self.is_whole_numbers else 4) * self.channels
+        return int(self.encoding[-1]) * self.channels
 
     def decode(self, data: bytes) -> Samples:
-        """Whole frames to (frames, channels) float32."""
-        samples = np.frombuffer(data, self.encoding).reshape(-1, self.channels).astype(np.float32)
+        """Whole frames to (frames, channels) float32, whole numbers scaled to [-1, 1)."""
+        samples = _numbers(data, self.encoding).reshape(-1, self.channels).astype(np.float32)
+        if self.encoding == "u1":
+            samples -= 128
         if self.is_whole_numbers:
-            samples *= 1 / 32768
+            # Three bytes come as the upper three of four.
+            bits = 32 if self.encoding == "<i3" else 8 * int(self.encoding[-1])
+            samples *= 2.0 ** (1 - bits)
         return samples
+
+
+def _numbers(data: bytes, encoding: Encoding) -> npt.NDArray[Any]:
+    if encoding != "<i3":
+        return np.frombuffer(data, encoding)
+    widened = np.zeros((len(data) // 3, 4), np.uint8)
+    widened[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    return widened.view("<i4")[:, 0]
 
 
 def _whole(parameters: dict[str, str], name: str, default: int) -> int:
@@ -82,14 +98,14 @@ def _whole(parameters: dict[str, str], name: str, default: int) -> int:
     return int(text[:9])
 
 
-def _encoding(parameters: dict[str, str]) -> Literal["<i2", ">i2", "<f4"]:
+def _encoding(parameters: dict[str, str]) -> Encoding:
     name = parameters.get("format", parameters.get("encoding", "s16le")).lower()
     endianness = parameters.get("endianness", "little-endian").lower()
     if endianness not in ("little-endian", "big-endian"):
         raise UnsupportedMediaError(f"endianness {endianness!r} is not one of little-endian, big-endian")
     if endianness == "big-endian":
         name = name.removesuffix("le").removesuffix("be") + "be"
-    encodings: dict[str, Literal["<i2", ">i2", "<f4"]] = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4"}
+    encodings: dict[str, Encoding] = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4"}
     if name not in encodings:
         raise UnsupportedMediaError(f"sample format {name!r} is not one of {', '.join(encodings)}")
     return encodings[name]

@@ -13,6 +13,8 @@ from onebit_service.commands.output import errors_for_people
 
 app = typer.Typer(help="Speech recognition at 1, 2 and 4 bits.", no_args_is_help=True, pretty_exceptions_enable=False)
 
+WYOMING_URI = "tcp://127.0.0.1:10300"
+
 
 @app.command()
 def serve(
@@ -41,6 +43,24 @@ def serve(
             "tls_key": tls_key,
         }
         code = run_server(given)
+    raise typer.Exit(code)
+
+
+@app.command()
+def wyoming(
+    uri: Annotated[str, typer.Option(help="Where to listen: tcp://HOST:PORT or unix:///PATH.")] = WYOMING_URI,
+    bits: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Precision where a client names no model: 1, 2 or 4.")
+    ] = None,
+    hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Packed file. Default: the shipped one.")] = None,
+) -> None:
+    """Serve Home Assistant over the Wyoming protocol (needs the extra wyoming): docs/wyoming.md."""
+    with errors_for_people():
+        from onebit_model.text.search import split_phrases
+        from onebit_service.commands.wyoming import run_wyoming
+
+        code = run_wyoming(uri, split_phrases(hotwords or []), bits, model)
     raise typer.Exit(code)
 
 

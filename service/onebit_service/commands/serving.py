@@ -25,30 +25,46 @@ READ_BYTES = 1 << 16
 
 def run_server(options: Mapping[str, str | None]) -> int:
     """Settings from the environment, with what the command line says on top. The exit code."""
-    try:
+    names = {field: "--" + field.replace("_", "-") for field in options}
+    with naming_options(options, names):
         return _run_server(options)
+
+
+@contextmanager
+def naming_options(options: Mapping[str, str | None], names: Mapping[str, str]) -> Iterator[None]:
+    """A setting that came from an option is called by the option's name."""
+    try:
+        yield
     except SettingError as error:
         if not options.get(error.field):
             raise
-        option = "--" + error.field.replace("_", "-")
-        raise InvalidParameterError(error.field, f"{option}: {error.complaint}") from error
+        raise InvalidParameterError(error.field, f"{names[error.field]}: {error.complaint}") from error
 
 
 def _run_server(options: Mapping[str, str | None]) -> int:
+    start_process()
+    from onebit_service.server.application import create_app
+    from onebit_service.server.running import serve
+
+    app = create_app(Settings.from_environment(os.environ, options))
+    warn_of_unknown_settings()
+    return serve(app)
+
+
+def start_process() -> None:
+    """What a server does before anything else is imported, to be small."""
     from onebit_service.server.allocator import spare_memory
 
     spare_memory()
     # structlog would load it for coloured tracebacks: 4 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+
+def warn_of_unknown_settings() -> None:
     import structlog
 
-    from onebit_service.server.application import create_app
-    from onebit_service.server.running import serve
-
-    app = create_app(Settings.from_environment(os.environ, options))
     for name in unknown_variables(os.environ):
         structlog.get_logger("onebit").warning("unknown_setting", variable=name)
-    return serve(app)
 
 
 def transcribe_file(
