@@ -10,7 +10,7 @@ from onebit_model.audio.reading import AudioOptions, PcmFormat, open_audio
 from onebit_model.errors import MissingAudioError
 from onebit_model.recognition.segmentation import Segmenter
 from onebit_service.errors import OverloadedError
-from onebit_service.routes.transcription import ClientGoneError
+from onebit_service.routes.peer import ClientGoneError
 from onebit_service.scheduling.event_loop import call_on_loop
 from onebit_service.scheduling.work import FileRequest
 from onebit_service.service import Service

@@ -15,7 +15,7 @@ ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 ENGLISH = {"", "en", "eng", "english"}
 
 
-def _english(language: str) -> str:
+def english(language: str) -> str:
     """`en`, `EN`, `en-US`, `en_GB` and `English` are one language; the only one."""
     if re.split(r"[-_]", language.strip().lower())[0] not in ENGLISH:
         raise ValueError("only English (en) is recognised")
@@ -39,7 +39,7 @@ class TranscriptionFields(BaseModel):
     model: str
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     timestamp_granularities: list[Literal["word", "segment"]] = ["segment"]
-    language: Annotated[str, AfterValidator(_english)] = "en"
+    language: Annotated[str, AfterValidator(english)] = "en"
     prompt: str = ""
     temperature: float = Field(0, ge=0, le=1)
     stream: bool = False

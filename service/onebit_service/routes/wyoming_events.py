@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import from_json
 from wyoming.event import Event
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info
 
 from onebit_model.audio.reading import Encoding, PcmFormat
 from onebit_service.errors import BadMessageError, WrongFrameError
-from onebit_service.routes.openai import models
+from onebit_service.routes.openai_fields import english, models
 from onebit_service.service import Service
 
 LINE_BYTES = 1 << 16
@@ -50,7 +50,7 @@ class TranscribeFields(BaseModel):
     """What `transcribe` asks for; fields that are not here change nothing."""
 
     name: str | None = None
-    language: str | None = None
+    language: Annotated[str, AfterValidator(english)] | None = None
     transcript_names: list[str] | None = None
     transcript_terms: list[str] | None = None
 
@@ -96,7 +96,7 @@ def fields_of(event: Event, kind: type[Read]) -> Read:
 
 def _complaint(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"`{str(first['loc'][0])[:50]}`: {first['msg']}"
+    return f"`{str(first['loc'][0])[:50]}`: {first['msg'].removeprefix('Value error, ')}"
 
 
 def description(service: Service) -> Info:

@@ -11,9 +11,9 @@ from wyoming.event import Event, Eventable, async_write_event
 from wyoming.ping import Ping, Pong
 
 from onebit_model.text.search import MOST_HOTWORDS, Search
-from onebit_service.errors import BadMessageError, IdleError, InvalidParameterError, UnknownModelError
+from onebit_service.errors import BadMessageError, IdleError
 from onebit_service.routes.dictation import Dictation
-from onebit_service.routes.openai import models
+from onebit_service.routes.openai_fields import bits_of
 from onebit_service.routes.peer import LOOK_SECONDS, Connection
 from onebit_service.routes.prompt import phrases_of
 from onebit_service.routes.wyoming_events import (
@@ -77,6 +77,7 @@ class WyomingSession:
         """Ends the connection, whatever it is doing; `run` raises the error."""
         if not self._failure.done():
             self._failure.set_exception(error)
+            self._failure.exception()  # asyncio complains of those that nobody has looked at, as when `run` is over
 
     async def linger(self) -> None:
         """Until the client has hung up. To close on one that is still sending would take away what it was told."""
@@ -123,15 +124,10 @@ class WyomingSession:
     # A dictation
 
     def _request(self) -> FileRequest:
-        """What is asked for, or an InvalidParameterError."""
-        wanted, known = self._wanted, models(self._service)
-        default = f"onebit-{self._service.settings.default_bits}bit"
-        if (name := wanted.name or default) not in known:
-            raise UnknownModelError("name", f"model {name[:100]!r} does not exist; there are: {', '.join(known)}")
-        language = (wanted.language or LANGUAGES[0]).replace("_", "-").partition("-")[0].lower()
-        if language not in (*LANGUAGES, "english"):
-            raise InvalidParameterError("language", f"language {language[:20]!r} is not known; this model knows en")
-        return FileRequest(self._client, known[name], search=self._search())
+        """What is asked for; raises UnknownModelError."""
+        name = self._wanted.name
+        bits = bits_of(self._service, name) if name else self._service.precision(None)
+        return FileRequest(self._client, bits, search=self._search())
 
     def _search(self) -> Search:
         """Names that nothing can be made of are left out: they come from a house, not from a person."""

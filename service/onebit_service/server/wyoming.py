@@ -13,7 +13,7 @@ from wyoming.error import Error
 
 from onebit_service.errors import DrainingError, InvalidParameterError, ListenError, OverloadedError, meaning_of
 from onebit_service.routes.error_answers import public_error
-from onebit_service.routes.transcription import ClientGoneError
+from onebit_service.routes.peer import ClientGoneError
 from onebit_service.routes.wyoming_events import LINE_BYTES
 from onebit_service.routes.wyoming_session import WyomingSession
 from onebit_service.server.listening import bound_listener, bracketed
@@ -86,7 +86,7 @@ class WyomingServer:
         return f"tcp://{bracketed(host)}:{port}"
 
     async def _drain(self) -> None:
-        """Who speaks is heard to the end, within `drain_seconds`; who does not is hung up on."""
+        """Who speaks is heard to the end, within `drain_seconds`; then everybody is told and hung up on."""
         scheduler, seconds = self._service.scheduler, self._service.settings.drain_seconds
         log.info("draining", seconds=seconds)
         scheduler.begin_drain()
@@ -94,11 +94,8 @@ class WyomingServer:
             async with asyncio.timeout(seconds):
                 while any(session.is_dictating for session in self._sessions.values()):
                     await asyncio.sleep(POLL_SECONDS)
-        for task, session in list(self._sessions.items()):
-            if session.is_dictating:
-                session.interrupt(DrainingError("the server is shutting down and could not finish this"))
-            else:
-                task.cancel()
+        for session in self._sessions.values():
+            session.interrupt(DrainingError("the server is shutting down"))
         if self._sessions:
             await asyncio.wait(list(self._sessions), timeout=FAREWELL_SECONDS)
 
