@@ -28,7 +28,7 @@ CHUNK_UNIT_SAMPLES = SAMPLE_RATE * 80 // 1000
 # What the kernels can compute: whole vectors, in sizes that keep integer sums within 32 bits. Their model_config.cpp
 # refuses the rest, too; saying it here already refuses a recipe or file before anything is trained or served.
 LARGEST_SIZE = 1 << 16
-MULTIPLES = {
+SIZE_MULTIPLES = {
     "d_model": 32,
     "feed_forward1": 16,
     "feed_forward2": 16,
@@ -68,7 +68,7 @@ class ModelConfig:
             smallest = 0 if field.name in DECODER_SIZES else 1
             if type(value) is not int or not smallest <= value <= LARGEST_SIZE:
                 _refuse(f"{field.name} must be a whole number from {smallest} to {LARGEST_SIZE}, not {value!r}")
-        for name, quantum in MULTIPLES.items():
+        for name, quantum in SIZE_MULTIPLES.items():
             if getattr(self, name) % quantum:
                 _refuse(f"{name} must be a multiple of {quantum}, not {getattr(self, name)}")
         head_dim, rest = divmod(self.d_model, self.heads)

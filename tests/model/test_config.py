@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ from onebit_kernels import Model
 from onebit_model.config import ModelConfig
 from onebit_model.errors import ModelFileError
 from onebit_model.files.packed import model_config
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_json_round_trip() -> None:
@@ -72,3 +76,21 @@ def test_the_kernels_take_what_the_config_allows(change: dict[str, int]) -> None
 def test_what_is_no_config(text: str) -> None:
     with pytest.raises(ModelFileError):
         model_config(text)
+
+
+def constants(path: Path) -> set[str]:
+    """Names in capitals that a module gives a value to."""
+    statements = ast.parse(path.read_text()).body
+    assigned = [node for node in statements if isinstance(node, ast.Assign | ast.AnnAssign)]
+    targets = [
+        target for node in assigned for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    return {target.id for target in targets if isinstance(target, ast.Name) and target.id.isupper()}
+
+
+def test_what_the_config_states_is_stated_nowhere_else() -> None:
+    stated = constants(REPOSITORY / "model/onebit_model/config.py")
+    assert {"SAMPLE_RATE", "PRECISIONS", "CHUNKS", "OUTPUT_FRAME_SAMPLES"} <= stated
+    modules = [path for root in ("model", "service") for path in (REPOSITORY / root).rglob("*.py")]
+    again = {path.name: stated & constants(path) for path in modules if path.name != "config.py"}
+    assert {name: names for name, names in again.items() if names} == {}
