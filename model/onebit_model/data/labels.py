@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from onebit_model.text.canonical_forms import canonical
 from onebit_model.text.normalization import Unit, normalise, spoken_units
 
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "…": "..."})
@@ -15,6 +16,7 @@ _OPENING = re.compile(r"""^["'(\[]*""")
 _CLOSING = re.compile(r"""[.,;:?!"')\]-]*$""")
 _ENDS_A_SENTENCE = re.compile(r"""[.?!]["')\]]*$""")
 _ABBREVIATION = re.compile(r"(?i:\b(?:[a-z]|mrs?|ms|messrs|dr|st|prof|capt|col|gen|lt|lieut|rev|hon|jr|sr|no|vs)\.)$")
+_HAS_FIGURE = re.compile("[0-9]")
 _FIRST = re.compile(r"[^\W_]")
 # Words that have a capital only because a sentence begins with them.
 _STARTERS = {
@@ -47,7 +49,7 @@ def spelled_like(words: str, transcript: str) -> str:
     agreed = sum(len(span.heard) for span in spans if span.agrees)
     label = _capitalised(" ".join(_spelled(spans)))
     # Words that meet anew may read otherwise, as in `5` and `am`: then the label is not what was said.
-    if 2 * agreed >= len(heard) and normalise(label).split() == [h.word for h in heard]:
+    if 2 * agreed >= len(heard) and canonical(label) == canonical(" ".join(h.word for h in heard)):
         return label
     return _capitalised(" ".join(_own_case(h.given) for h in heard))
 
@@ -81,7 +83,10 @@ class _Span:
 
     @property
     def agrees(self) -> bool:
-        return bool(self.said) and tuple(h.word for h in self.heard) == self.said
+        heard = tuple(h.word for h in self.heard)
+        if self.said == heard or not (self.heard and _HAS_FIGURE.search(self.written)):
+            return bool(heard) and self.said == heard
+        return canonical(" ".join(self.said)) == canonical(" ".join(heard))
 
 
 def _spans(heard: Sequence[_Heard], units: Sequence[Unit], parts: Sequence[str]) -> Iterator[_Span]:

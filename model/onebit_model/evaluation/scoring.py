@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onebit_model.text.normalization import normalise
+from onebit_model.text.canonical_forms import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +90,5 @@ def _distances(reference: Sequence[str], hypothesis: Sequence[str]) -> list[list
 
 
 def align_texts(reference: str, hypothesis: str) -> Alignment:
-    """Alignment of two texts after normalisation of both."""
-    return align(normalise(reference).split(), normalise(hypothesis).split())
+    """Alignment of two texts, both as they are said and in one form of the several that numbers and words have."""
+    return align(canonical(reference).split(), canonical(hypothesis).split())
