@@ -157,13 +157,15 @@ _COMPOUNDS: tuple[Rule, ...] = (
     _rule("web (sites?)", r"web\1"),
 )
 
-# Written with full stops and without; other letters that stand alone are spelled and stay apart.
+# Written with full stops and without, as two initials of a name are; other letters are spelled and stay apart.
 _INITIALS = (
     "am", "pm", "usa", "us", "uk", "un", "eu", "dc", "tv", "pc", "dvd", "fbi", "cia", "ibm", "bbc", "nbc", "cbs",
     "cnn", "phd", "dna", "ufo", "www", "usb", "pbx",
 )  # fmt: skip
 _JOINED = _rule(
-    rf"(?<!\b[b-hj-z] ){_any_of(*map(' '.join, _INITIALS))}(?! [b-hj-z]\b)", lambda match: match[0].replace(" ", "")
+    rf"(?:(?<!\b[b-hj-z] ){_any_of(*map(' '.join, _INITIALS))}(?! [b-hj-z]\b)|"
+    r"(?<!\b[a-z] )[b-hj-np-z] [b-hj-np-z](?! [a-z]\b))",
+    lambda match: match[0].replace(" ", ""),
 )
 
 _RULES = (*_NUMBERS, _DAY, _JOINED, _ROMAN, _WORD, *_SPELLINGS, *_COMPOUNDS)

@@ -38,6 +38,7 @@ SAME = [
     ("December 30", "december thirtieth"),
     ("the U.S. Army", "the US Army", "the u s army"),
     ("in a U.S.A. team", "in a USA team"),
+    ("H. G. Bennet met J.J. Smith", "h g bennet met j j smith", "HG Bennet met JJ Smith"),
     ("Henry VIII", "Henry the eighth", "Henry the VIII"),
     ("World War II", "world war two", "World War 2"),
     ("Chapter XIV", "chapter fourteen", "Chapter 14"),
