@@ -168,15 +168,18 @@ void bind_stream(nb::module_& module) {
         .def("take", &take)
         .def_prop_ro("ready", &Stream::ready)
         .def_prop_ro("done", &Stream::done)
+        .def_prop_ro("encoded_frames", &Stream::encoded_frames)
         .def_prop_ro("buffered_samples", &Stream::buffered_samples)
         .def_prop_ro("chunk", &Stream::chunk)
         .def_prop_ro("resident_bytes", &Stream::resident_bytes);
 }
 
 std::shared_ptr<Stream> open_stream(BoundEngine& bound, int chunk, bool keep_logits, int beam,
-                                    std::shared_ptr<Hotwords> hotwords, std::shared_ptr<LanguageModel> language_model) {
+                                    std::shared_ptr<Hotwords> hotwords, std::shared_ptr<LanguageModel> language_model,
+                                    bool keep_encoded) {
     return bound.engine().open({.chunk = chunk,
                                 .keep_logits = keep_logits,
+                                .keep_encoded = keep_encoded,
                                 .beam = beam,
                                 .hotwords = std::move(hotwords),
                                 .language_model = std::move(language_model)});
@@ -192,7 +195,7 @@ void bind_engine(nb::module_& module) {
         .def(nb::init<std::shared_ptr<Model>, int, bool, int>(), nb::arg("model"), nb::arg("bits"),
              nb::arg("exact") = false, nb::arg("threads") = 1)
         .def("open", &open_stream, nb::arg("chunk"), nb::arg("keep_logits") = false, nb::arg("beam") = 1,
-             nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none())
+             nb::arg("hotwords") = nb::none(), nb::arg("language_model") = nb::none(), nb::arg("keep_encoded") = false)
         .def("step", &BoundEngine::step, nb::arg("streams"))
         .def("stage_seconds", &stage_seconds)
         .def_prop_rw(

@@ -1,5 +1,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -39,10 +40,11 @@ Tensors tensors_from(const nb::dict& arrays, std::vector<AnyArray>& held) {
 }
 
 void make_model(Model* self, const std::map<std::string, int>& config, const nb::dict& tensors,
-                const std::vector<int>& bits, nb::object isa) {
+                const std::vector<int>& bits, const std::optional<std::string>& isa,
+                const std::optional<Allocation>& planes) {
     std::vector<AnyArray> held;
     const Tensors views = tensors_from(tensors, held);
-    new (self) Model(config_from(config), views, bits, isa.is_none() ? std::string() : nb::cast<std::string>(isa));
+    new (self) Model(config_from(config), views, bits, isa.value_or(""), planes.value_or(Allocation{}));
 }
 
 }  // namespace
@@ -50,7 +52,8 @@ void make_model(Model* self, const std::map<std::string, int>& config, const nb:
 void bind_model(nb::module_& module) {
     nb::class_<Model>(module, "Model")
         .def("__init__", &make_model, nb::arg("config"), nb::arg("tensors"), nb::arg("bits"),
-             nb::arg("isa") = nb::none())
+             nb::arg("isa") = nb::none(), nb::arg("planes") = nb::none())
+        .def_prop_ro("has_decoder", [](const Model& model) { return model.config.has_decoder(); })
         .def_prop_ro("resident_bytes", [](const Model& model) { return model.resident_bytes; })
         .def_prop_ro("isa", [](const Model& model) { return std::string(gemm::name_of(*model.isa)); })
         .def_prop_ro("bits", [](const Model& model) { return nb::tuple(nb::cast(model.bits)); });

@@ -103,7 +103,7 @@ void Encoder::run(const std::vector<StreamStep>& steps) {
         if (i + 1 == config_.average_after) average_frames();
     }
     pool_.run(static_cast<int>(layout_->tiles.size()), [&](int t, int worker) {
-        head(layout_->tiles[t], desks_[worker]);
+        head(steps, layout_->tiles[t], desks_[worker]);
         charge(worker, Stage::head);
     });
     for (int s = 0; s < spans; ++s) search(steps[s], s);
@@ -150,23 +150,22 @@ void Encoder::normalise(const Norm& norm, const float* x, float* y, int rows) co
     operations_.layer_norm(x, weights.weight.data(), weights.bias.data(), y, rows, config_.d_model);
 }
 
-void Encoder::linear(const gemm::PackedMatrix& weights, const gemm::ConstRows& x, const gemm::Rows& y,
-                     Desk& desk) const {
-    gemm::linear(x, weights, weights.holds(8) ? 8 : bits_, mode_, y, desk.gemm_workspace.data());
+void Encoder::linear(const Layer& layer, const gemm::ConstRows& x, const gemm::Rows& y, Desk& desk) const {
+    layer.multiply(x, bits_, mode_, y, desk.gemm_workspace.data());
 }
 
 void Encoder::add_residual(const Tile& tile, const float* y, float factor) {
     operations_.add_scaled(row(tile.row), y, factor, static_cast<std::size_t>(tile.rows) * config_.d_model);
 }
 
-void Encoder::feed_forward(const Tile& tile, const Norm& norm, const gemm::PackedMatrix& up,
-                           const gemm::PackedMatrix& down, void (*activation)(float*, std::size_t), Desk& desk) {
+void Encoder::feed_forward(const Tile& tile, const Norm& norm, const Layer& up, const Layer& down,
+                           void (*activation)(float*, std::size_t), Desk& desk) {
     const int d = config_.d_model;
     float *normed = desk.normed.data(), *wide = desk.wide.data();
     normalise(norm, row(tile.row), normed, tile.rows);
-    linear(up, {normed, tile.rows, d, d}, {wide, up.rows}, desk);
-    activation(wide, static_cast<std::size_t>(tile.rows) * up.rows);
-    linear(down, {wide, tile.rows, up.rows, up.rows}, {normed, d}, desk);
+    linear(up, {normed, tile.rows, d, d}, {wide, up.rows()}, desk);
+    activation(wide, static_cast<std::size_t>(tile.rows) * up.rows());
+    linear(down, {wide, tile.rows, up.rows(), up.rows()}, {normed, d}, desk);
     add_residual(tile, normed, 0.5f);
 }
 
@@ -178,11 +177,18 @@ void Encoder::average_frames() {
 
 // -------------------------------------------------------------------------------------------------------------- search
 
-void Encoder::head(const Tile& tile, Desk& desk) {
+void Encoder::head(const std::vector<StreamStep>& steps, const Tile& tile, Desk& desk) {
     const int d = config_.d_model;
-    float* logits = logits_.data() + static_cast<std::ptrdiff_t>(tile.row) * logit_stride_;
-    normalise(model_.final_norm, row(tile.row), desk.normed.data(), tile.rows);
-    linear(model_.head, {desk.normed.data(), tile.rows, d, d}, {logits, logit_stride_}, desk);
+    float *normed = desk.normed.data(),
+          *logits = logits_.data() + static_cast<std::ptrdiff_t>(tile.row) * logit_stride_;
+    normalise(model_.final_norm, row(tile.row), normed, tile.rows);
+    for (int p = tile.first_piece; p < tile.first_piece + tile.pieces; ++p) {
+        const Piece& piece = layout_->pieces[p];
+        if (EncodedFrames* encoded = steps[piece.span].stream->state().encoded.get())
+            encoded->write(piece.row - first_piece(piece.span).row,
+                           normed + static_cast<std::ptrdiff_t>(piece.row - tile.row) * d, piece.rows);
+    }
+    linear(model_.head, {normed, tile.rows, d, d}, {logits, logit_stride_}, desk);
     operations_.log_softmax(logits, tile.rows, config_.outputs(), logit_stride_);
 }
 
@@ -195,6 +201,7 @@ void Encoder::search(const StreamStep& step, int span) {
     if (stream.keeps_logits())
         for (int r = 0; r < rows; ++r, logits += logit_stride_)
             stream.fresh().logits.insert(stream.fresh().logits.end(), logits, logits + outputs);
+    if (state.encoded) state.encoded->append(rows);
     state.stem_frames += step.step.stem_frames;
     ++state.chunks;
 }

@@ -57,7 +57,7 @@ private:
     void add_positions(int first_position, const Piece& piece, Desk& desk);
 
     void block(int index, const std::vector<StreamStep>& steps);
-    void feed_forward(const Tile& tile, const Norm& norm, const gemm::PackedMatrix& up, const gemm::PackedMatrix& down,
+    void feed_forward(const Tile& tile, const Norm& norm, const Layer& up, const Layer& down,
                       void (*activation)(float*, std::size_t), Desk& desk);
     void project_queries_keys_values(const BlockWeights& weights, const Tile& tile, Desk& desk);
     void gather_key_blocks(int index, const std::vector<StreamStep>& steps);
@@ -68,11 +68,11 @@ private:
     void convolve(const BlockWeights& weights, const Tile& tile, Desk& desk);
     void keep_convolution(int index, const std::vector<StreamStep>& steps);
     void average_frames();
-    void head(const Tile& tile, Desk& desk);
+    void head(const std::vector<StreamStep>& steps, const Tile& tile, Desk& desk);
     void search(const StreamStep& step, int span);
 
     void normalise(const Norm& norm, const float* x, float* y, int rows) const;
-    void linear(const gemm::PackedMatrix& weights, const gemm::ConstRows& x, const gemm::Rows& y, Desk& desk) const;
+    void linear(const Layer& layer, const gemm::ConstRows& x, const gemm::Rows& y, Desk& desk) const;
     void add_residual(const Tile& tile, const float* y, float factor);
     void charge(int worker, Stage stage) {
         if (worker == 0) clock.charge(stage);

@@ -17,6 +17,7 @@ namespace onebit {
 struct StreamOptions {
     int chunk;                                           // 8 or 16 units of 80 ms, or kSegmentChunk
     bool keep_logits;                                    // log-probabilities of every frame are kept for `take`
+    bool keep_encoded = false;                           // the encoder output is kept for the decoder
     int beam = 1;                                        // texts that the search keeps; 1: greedy
     std::shared_ptr<const Hotwords> hotwords = nullptr;  // need a beam
     std::shared_ptr<const LanguageModel> language_model = nullptr;  // needs a beam
@@ -42,6 +43,7 @@ public:
 
     bool ready() const { return !stepping_ && next_stem_frames() > 0; }
     bool done() const { return finished_ && !stepping_ && !ready(); }
+    int encoded_frames() const { return state_.encoded ? state_.encoded->frames() : 0; }  // kept of this segment
     std::size_t buffered_samples() const;  // fed, and not yet part of a computed frame
     Result take();
 
@@ -51,6 +53,7 @@ public:
     bool exact() const { return exact_; }
     int chunk() const { return options_.chunk; }
     StreamState& state() { return state_; }
+    const StreamState& state() const { return state_; }
     std::size_t resident_bytes() const;
 
     struct Step {

@@ -31,6 +31,7 @@ void StreamState::reset() {
     std::ranges::fill(mel, 0.0f);
     greedy = CtcSearch();
     if (beam) beam->reset();
+    if (encoded) encoded->clear();
     stem_frames = 0;
     chunks = 0;
 }
@@ -68,7 +69,8 @@ void StreamState::keep(int block, const KeyBlock& current) {
 }
 
 std::size_t StreamState::resident_bytes() const {
-    return mel.capacity() * sizeof(float) + memory_.bytes() + (beam ? beam->resident_bytes() : 0);
+    return mel.capacity() * sizeof(float) + memory_.bytes() + (beam ? beam->resident_bytes() : 0) +
+           (encoded ? encoded->resident_bytes() : 0);
 }
 
 }  // namespace onebit

@@ -9,6 +9,7 @@
 #include "../search/beam.h"
 #include "../search/ctc.h"
 #include "buffer.h"
+#include "encoded_frames.h"
 
 namespace onebit {
 
@@ -50,8 +51,9 @@ public:
 
     std::vector<float> mel;  // (3, mel_bins) the last frames
     CtcSearch greedy;
-    std::unique_ptr<BeamSearch> beam;  // instead of it, where there is one
-    int stem_frames = 0;               // computed since the start of the segment
+    std::unique_ptr<BeamSearch> beam;        // instead of it, where there is one
+    std::unique_ptr<EncodedFrames> encoded;  // where it is kept
+    int stem_frames = 0;                     // computed since the start of the segment
     int chunks = 0;
 
 private:

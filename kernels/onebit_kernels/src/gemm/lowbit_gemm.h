@@ -101,6 +101,9 @@ struct PackedMatrix {
 PackedMatrix pack_planes(const Isa& isa, std::span<const LayerPlanes> layers, std::span<const int> bits);
 PackedMatrix pack_int8(const Isa& isa, const LayerInt8& layer);
 
+// Row n of a matrix that holds 4 bits, dequantised: (columns); weights without the bias.
+void unpack_row(const PackedMatrix& matrix, int n, float* weights);
+
 // ------------------------------------------------------------------------------------------------------------ products
 
 // fast:  1 and 2 bit through tables of rounded sums (about the error of int8 activations); 4 bit and int8 as exact.

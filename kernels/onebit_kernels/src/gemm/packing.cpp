@@ -173,4 +173,17 @@ PackedMatrix pack_int8(const Isa& isa, const LayerInt8& layer) {
     return packed;
 }
 
+// Nibbles of a word: the low ones are columns k = 8b + j, the high ones k = 8b + 4 + j.
+void unpack_row(const PackedMatrix& matrix, int n, float* weights) {
+    const int strip_columns = matrix.isa->dot.shape.strip_columns;
+    const float unit = matrix.units[unit_index(4)][n];
+    const std::uint8_t* column =
+        matrix.codes.get() + n / strip_columns * dot_strip_bytes(matrix, 4) + n % strip_columns * 4;
+    for (int k = 0; k < matrix.columns; ++k) {
+        const std::uint8_t byte = column[k / 8 * 4 * strip_columns + k % 4];
+        const int code = k % 8 < 4 ? byte & 15 : byte >> 4;
+        weights[k] = unit * static_cast<float>(2 * code - 15);
+    }
+}
+
 }  // namespace onebit::gemm

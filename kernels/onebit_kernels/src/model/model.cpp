@@ -8,118 +8,137 @@
 namespace onebit {
 namespace {
 
-struct LayerShape {
-    int rows;
-    int columns;
-    bool has_bias = true;
-};
-
-// One low-bit layer of the file, with the float copies of its scales that packing needs.
-struct LowBitLayer {
-    TensorReader::Planes planes;
-    LayerShape shape;
-    std::vector<float> scales[5];  // by bits
-    std::vector<float> bias;
-
-    gemm::LayerPlanes view() const {
-        const auto scale = [&](int bits) { return scales[bits].empty() ? nullptr : scales[bits].data(); };
-        return {planes.data, planes.count, shape.rows, shape.columns,
-                scale(1),    scale(2),     scale(4),   bias.empty() ? nullptr : bias.data()};
-    }
-};
-
-class ModelBuilder {
+class ModelReader {
 public:
-    ModelBuilder(const Tensors& tensors, const gemm::Isa& isa, std::span<const int> bits)
-        : tensors_(tensors), isa_(isa), bits_(bits) {}
+    ModelReader(const ModelConfig& config, const LayerReader& layers, std::span<const int> precisions)
+        : config_(config), layers_(layers), precisions_(precisions) {}
 
-    LowBitLayer layer(const std::string& name, LayerShape shape) const {
-        LowBitLayer layer;
-        layer.shape = shape;
-        layer.planes = tensors_.planes(name + ".planes", *std::ranges::max_element(bits_), shape.rows, shape.columns);
-        for (const int b : bits_) layer.scales[b] = tensors_.floats(name + ".scale" + std::to_string(b), shape.rows);
-        if (shape.has_bias) layer.bias = tensors_.floats(name + ".bias", shape.rows);
-        return layer;
-    }
-
-    gemm::PackedMatrix matrix(const std::string& name, LayerShape shape) const {
-        const LowBitLayer only = layer(name, shape);
-        const gemm::LayerPlanes views[] = {only.view()};
-        return gemm::pack_planes(isa_, views, bits_);
-    }
-
-    gemm::PackedMatrix int8_matrix(const std::string& name, int rows, int columns) const {
-        const std::vector<float> scale = tensors_.floats(name + ".scale8", rows),
-                                 bias = tensors_.floats(name + ".bias", rows);
-        return gemm::pack_int8(
-            isa_, {tensors_.int8(name + ".int8", rows, columns), rows, columns, scale.data(), bias.data()});
-    }
-
-    Norm norm(const std::string& name, int dim) const { return Norm(tensors_, name, dim, bits_); }
-
-    Depthwise depthwise(const std::string& name, int dim, int taps) const {
-        const std::int8_t* codes = tensors_.int8(name + ".int8", dim, taps);
-        const std::vector<float> scale = tensors_.floats(name + ".scale8", dim);
-        Depthwise result{std::vector<float>(static_cast<std::size_t>(taps) * dim),
-                         tensors_.floats(name + ".bias", dim)};
-        for (int c = 0; c < dim; ++c)
-            for (int k = 0; k < taps; ++k)
-                result.weight[static_cast<std::size_t>(k) * dim + c] = scale[c] * codes[c * taps + k];
-        return result;
-    }
-
-    BlockWeights block(const std::string& name, const ModelConfig& config) const;
+    BlockWeights block(const std::string& name) const;
+    DecoderWeights decoder() const;
+    Norm norm(const std::string& name) const { return {layers_.tensors(), name, config_.d_model, precisions_}; }
 
 private:
-    TensorReader tensors_;
-    const gemm::Isa& isa_;
-    std::span<const int> bits_;
+    Layer square(const std::string& name) const { return layers_.low_bit(name, {config_.d_model, config_.d_model}); }
+    Layer stacked(const std::string& attention, std::initializer_list<const char*> parts) const;
+    Depthwise depthwise(const std::string& name) const;
+    DecoderBlockWeights decoder_block(const std::string& name) const;
+
+    const ModelConfig& config_;
+    const LayerReader& layers_;
+    std::span<const int> precisions_;
 };
 
-BlockWeights ModelBuilder::block(const std::string& name, const ModelConfig& config) const {
-    const int d = config.d_model;
-    const LowBitLayer query = layer(name + ".attention.query", {d, d});
-    const LowBitLayer key = layer(name + ".attention.key", {d, d, false});
-    const LowBitLayer value = layer(name + ".attention.value", {d, d});
-    const gemm::LayerPlanes stacked[] = {query.view(), key.view(), value.view()};
+// Keys need no bias: it would add the same to every score.
+Layer ModelReader::stacked(const std::string& attention, std::initializer_list<const char*> parts) const {
+    std::vector<std::string> names;
+    for (const char* part : parts) names.push_back(attention + part);
+    return layers_.stacked(names, {config_.d_model, config_.d_model}, attention + ".key");
+}
+
+Depthwise ModelReader::depthwise(const std::string& name) const {
+    const TensorReader& tensors = layers_.tensors();
+    const int dim = config_.d_model, taps = config_.convolution_kernel;
+    const std::int8_t* codes = tensors.int8(name + ".int8", dim, taps);
+    const std::vector<float> scale = tensors.floats(name + ".scale8", dim);
+    Depthwise result{std::vector<float>(static_cast<std::size_t>(taps) * dim), tensors.floats(name + ".bias", dim)};
+    for (int c = 0; c < dim; ++c)
+        for (int k = 0; k < taps; ++k)
+            result.weight[static_cast<std::size_t>(k) * dim + c] = scale[c] * codes[c * taps + k];
+    return result;
+}
+
+BlockWeights ModelReader::block(const std::string& name) const {
+    const int d = config_.d_model;
     return {
-        .ff1_norm = norm(name + ".ff1.norm", d),
-        .attention_norm = norm(name + ".attention.norm", d),
-        .convolution_norm = norm(name + ".convolution.norm", d),
-        .inner_norm = norm(name + ".convolution.inner_norm", d),
-        .ff2_norm = norm(name + ".ff2.norm", d),
-        .ff1_up = matrix(name + ".ff1.up", {config.feed_forward1, d}),
-        .ff1_down = matrix(name + ".ff1.down", {d, config.feed_forward1}),
-        .query_key_value = gemm::pack_planes(isa_, stacked, bits_),
-        .attention_output = matrix(name + ".attention.output", {d, d}),
-        .expand = matrix(name + ".convolution.expand", {2 * d, d}),
-        .project = matrix(name + ".convolution.project", {d, d}),
-        .depthwise = depthwise(name + ".convolution.depthwise", d, config.convolution_kernel),
-        .ff2_up = matrix(name + ".ff2.up", {config.feed_forward2, d}),
-        .ff2_down = matrix(name + ".ff2.down", {d, config.feed_forward2}),
+        .ff1_norm = norm(name + ".ff1.norm"),
+        .attention_norm = norm(name + ".attention.norm"),
+        .convolution_norm = norm(name + ".convolution.norm"),
+        .inner_norm = norm(name + ".convolution.inner_norm"),
+        .ff2_norm = norm(name + ".ff2.norm"),
+        .ff1_up = layers_.low_bit(name + ".ff1.up", {config_.feed_forward1, d}),
+        .ff1_down = layers_.low_bit(name + ".ff1.down", {d, config_.feed_forward1}),
+        .query_key_value = stacked(name + ".attention", {".query", ".key", ".value"}),
+        .attention_output = square(name + ".attention.output"),
+        .expand = layers_.low_bit(name + ".convolution.expand", {2 * d, d}),
+        .project = square(name + ".convolution.project"),
+        .depthwise = depthwise(name + ".convolution.depthwise"),
+        .ff2_up = layers_.low_bit(name + ".ff2.up", {config_.feed_forward2, d}),
+        .ff2_down = layers_.low_bit(name + ".ff2.down", {d, config_.feed_forward2}),
     };
+}
+
+DecoderBlockWeights ModelReader::decoder_block(const std::string& name) const {
+    const int d = config_.d_model, wide = config_.decoder_feed_forward;
+    return {
+        .self_norm = norm(name + ".self_attention.norm"),
+        .cross_norm = norm(name + ".cross_attention.norm"),
+        .feed_forward_norm = norm(name + ".feed_forward.norm"),
+        .query_key_value = stacked(name + ".self_attention", {".query", ".key", ".value"}),
+        .self_output = square(name + ".self_attention.output"),
+        .cross_query = square(name + ".cross_attention.query"),
+        .cross_key_value = stacked(name + ".cross_attention", {".key", ".value"}),
+        .cross_output = square(name + ".cross_attention.output"),
+        .up = layers_.low_bit(name + ".feed_forward.up", {wide, d}),
+        .down = layers_.low_bit(name + ".feed_forward.down", {d, wide}),
+    };
+}
+
+DecoderWeights ModelReader::decoder() const {
+    DecoderWeights weights;
+    if (!config_.has_decoder()) return weights;
+    weights.embedding = layers_.four_planes("decoder.embedding", config_.decoder_vocabulary_size, config_.d_model);
+    weights.positions = layers_.tensors().floats("decoder.positions", config_.decoder_positions, config_.d_model);
+    for (int i = 0; i < config_.decoder_blocks; ++i)
+        weights.blocks.push_back(decoder_block("decoder.blocks." + std::to_string(i)));
+    weights.norm = norm("decoder.norm");
+    return weights;
 }
 
 std::size_t bytes_of(const std::vector<float>& values) { return values.size() * sizeof(float); }
 
-std::size_t bytes_of(const BlockWeights& block) {
-    std::size_t bytes = bytes_of(block.depthwise.weight) + bytes_of(block.depthwise.bias);
-    for (const gemm::PackedMatrix* matrix :
-         {&block.ff1_up, &block.ff1_down, &block.query_key_value, &block.attention_output, &block.expand,
-          &block.project, &block.ff2_up, &block.ff2_down})
-        bytes += matrix->resident_bytes;
-    for (const Norm* norm :
-         {&block.ff1_norm, &block.attention_norm, &block.convolution_norm, &block.inner_norm, &block.ff2_norm})
-        bytes += norm->resident_bytes();
+std::size_t bytes_of(std::initializer_list<const Layer*> layers, std::initializer_list<const Norm*> norms) {
+    std::size_t bytes = 0;
+    for (const Layer* layer : layers) bytes += layer->resident_bytes();
+    for (const Norm* norm : norms) bytes += norm->resident_bytes();
     return bytes;
 }
 
+std::size_t bytes_of(const BlockWeights& block) {
+    return bytes_of(
+               {&block.ff1_up, &block.ff1_down, &block.query_key_value, &block.attention_output, &block.expand,
+                &block.project, &block.ff2_up, &block.ff2_down},
+               {&block.ff1_norm, &block.attention_norm, &block.convolution_norm, &block.inner_norm, &block.ff2_norm}) +
+           bytes_of(block.depthwise.weight) + bytes_of(block.depthwise.bias);
+}
+
+std::size_t bytes_of(const DecoderWeights& decoder) {
+    if (decoder.blocks.empty()) return 0;
+    std::size_t bytes = bytes_of({&decoder.embedding}, {&decoder.norm}) + bytes_of(decoder.positions);
+    for (const DecoderBlockWeights& block : decoder.blocks)
+        bytes += bytes_of({&block.query_key_value, &block.self_output, &block.cross_query, &block.cross_key_value,
+                           &block.cross_output, &block.up, &block.down},
+                          {&block.self_norm, &block.cross_norm, &block.feed_forward_norm});
+    return bytes;
+}
+
+bool is_precision(int bits) { return bits == 1 || bits == 2 || bits == 4; }
+
 std::vector<int> checked_bits(std::span<const int> bits) {
     for (const int b : bits)
-        if (b != 1 && b != 2 && b != 4)
-            throw std::invalid_argument("precision " + std::to_string(b) + " is not 1, 2 or 4 bit");
+        if (!is_precision(b)) throw std::invalid_argument("precision " + std::to_string(b) + " is not 1, 2 or 4 bit");
     if (bits.empty()) throw std::invalid_argument("a model needs at least one precision");
     return {bits.begin(), bits.end()};
+}
+
+const Allocation& checked_allocation(const Allocation& allocation, const Tensors& tensors) {
+    for (const auto& [precision, layers] : allocation) {
+        for (const auto& [name, planes] : layers) {
+            if (!is_precision(planes))
+                throw std::invalid_argument("planes: " + name + " cannot have " + std::to_string(planes) + " of them");
+            if (!tensors.contains(name + ".planes")) throw std::invalid_argument("planes: there is no layer " + name);
+        }
+    }
+    return allocation;
 }
 
 }  // namespace
@@ -149,21 +168,22 @@ std::size_t Norm::resident_bytes() const {
 }
 
 Model::Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions,
-             const std::string& isa_name)
+             const std::string& isa_name, const Allocation& allocation)
     : config(sizes),
       bits(checked_bits(precisions)),
       isa(&gemm::find_isa(isa_name)),
       operations(&operations_for(gemm::name_of(*isa))),
       log_mel(sizes.mel_bins),
       fine_positions(fine_position_table(sizes.d_model)) {
-    const ModelBuilder builder(tensors, *isa, bits);
-    conv1 = builder.int8_matrix("stem.conv1", config.d_model, 3 * config.mel_bins);
-    conv2 = builder.int8_matrix("stem.conv2", config.d_model, 3 * config.d_model);
-    for (int i = 0; i < config.blocks; ++i) blocks.push_back(builder.block("blocks." + std::to_string(i), config));
-    final_norm = builder.norm("final_norm", config.d_model);
-    head = builder.int8_matrix("head", config.outputs(), config.d_model);
-    resident_bytes = conv1.resident_bytes + conv2.resident_bytes + head.resident_bytes + final_norm.resident_bytes() +
-                     bytes_of(fine_positions);
+    const LayerReader layers(tensors, *isa, bits, checked_allocation(allocation, tensors));
+    const ModelReader reader(config, layers, bits);
+    conv1 = layers.int8("stem.conv1", config.d_model, 3 * config.mel_bins);
+    conv2 = layers.int8("stem.conv2", config.d_model, 3 * config.d_model);
+    for (int i = 0; i < config.blocks; ++i) blocks.push_back(reader.block("blocks." + std::to_string(i)));
+    final_norm = reader.norm("final_norm");
+    head = layers.int8("head", config.outputs(), config.d_model);
+    decoder = reader.decoder();
+    resident_bytes = bytes_of({&conv1, &conv2, &head}, {&final_norm}) + bytes_of(fine_positions) + bytes_of(decoder);
     for (const BlockWeights& block : blocks) resident_bytes += bytes_of(block);
 }
 

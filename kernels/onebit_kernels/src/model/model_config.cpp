@@ -1,5 +1,6 @@
 #include "model_config.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -8,11 +9,13 @@ namespace {
 
 constexpr int kVectorQuantum = 16;    // the widest vector: heads and feed-forward layers are whole vectors
 constexpr int kWidestHead = 128;      // keeps the integer sums of attention within 32 bits
+constexpr int kLeastPositions = 8;    // the prompt, some pieces and the end
 constexpr int kPositionQuantum = 32;  // sines and cosines are halves of a row
 
 struct Field {
     const char* name;
     int ModelConfig::* member;
+    bool of_decoder = false;  // 0 or absent where there is none
 };
 
 constexpr Field kFields[] = {
@@ -27,6 +30,10 @@ constexpr Field kFields[] = {
     {"vocabulary_size", &ModelConfig::vocabulary_size},
     {"left_chunks", &ModelConfig::left_chunks},
     {"max_positions", &ModelConfig::max_positions},
+    {"decoder_blocks", &ModelConfig::decoder_blocks, true},
+    {"decoder_feed_forward", &ModelConfig::decoder_feed_forward, true},
+    {"decoder_vocabulary_size", &ModelConfig::decoder_vocabulary_size, true},
+    {"decoder_positions", &ModelConfig::decoder_positions, true},
 };
 
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("model config: " + what); }
@@ -47,6 +54,20 @@ void check(const ModelConfig& config) {
     if (config.average_after > config.blocks) refuse("average_after exceeds blocks");
 }
 
+void check_decoder(const ModelConfig& config) {
+    for (const Field& field : kFields)
+        if (field.of_decoder && (config.*field.member > 0) != config.has_decoder())
+            refuse(std::string(field.name) + " is needed in a network with a decoder, and only there");
+    if (config.has_decoder() && config.decoder_positions < kLeastPositions)
+        refuse("decoder_positions is less than " + std::to_string(kLeastPositions));
+    require_multiple("decoder_feed_forward", config.decoder_feed_forward, kVectorQuantum);
+    require_multiple("decoder_vocabulary_size", config.decoder_vocabulary_size, kVectorQuantum);
+}
+
+bool is_known(const std::string& name) {
+    return std::ranges::any_of(kFields, [&name](const Field& field) { return name == field.name; });
+}
+
 }  // namespace
 
 ModelConfig config_from(const std::map<std::string, int>& values) {
@@ -54,19 +75,16 @@ ModelConfig config_from(const std::map<std::string, int>& values) {
     ModelConfig config{};
     for (const Field& field : kFields) {
         const auto found = values.find(field.name);
+        if (found == values.end() && field.of_decoder) continue;
         if (found == values.end()) refuse(std::string(field.name) + " is missing");
-        if (found->second < 1 || found->second > kLargest)
+        if (found->second < (field.of_decoder ? 0 : 1) || found->second > kLargest)
             refuse(std::string(field.name) + " " + std::to_string(found->second) + " is out of range");
         config.*field.member = found->second;
     }
-    if (values.size() != std::size(kFields)) {
-        for (const auto& [name, value] : values) {
-            bool known = false;
-            for (const Field& field : kFields) known = known || name == field.name;
-            if (!known) refuse(name + " is unknown");
-        }
-    }
+    for (const auto& [name, value] : values)
+        if (!is_known(name)) refuse(name + " is unknown");
     check(config);
+    check_decoder(config);
     return config;
 }
 

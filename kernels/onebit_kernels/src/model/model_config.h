@@ -19,6 +19,13 @@ struct ModelConfig {
     int left_chunks;
     int max_positions;  // stem frames of the longest segment
 
+    // The attention decoder; all 0: a network with a CTC head alone.
+    int decoder_blocks;
+    int decoder_feed_forward;
+    int decoder_vocabulary_size;
+    int decoder_positions;  // pieces of the longest text, prompt and end included
+
+    bool has_decoder() const { return decoder_blocks > 0; }
     int outputs() const { return vocabulary_size + 1; }
     int head_dim() const { return d_model / heads; }
 };

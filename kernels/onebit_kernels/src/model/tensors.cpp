@@ -34,6 +34,18 @@ const Tensor& find(const Tensors& tensors, const std::string& name) {
     return found->second;
 }
 
+std::vector<float> to_floats(const Tensor& tensor, const std::string& name, std::int64_t count) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        Half half;
+        std::memcpy(&half, static_cast<const std::byte*>(tensor.data) + i * sizeof half, sizeof half);
+        if ((half.bits & 0x7c00u) == 0x7c00u)
+            throw std::invalid_argument("the tensor " + name + " holds a value that is not finite");
+        values[i] = to_float(half);
+    }
+    return values;
+}
+
 }  // namespace
 
 const Tensor& TensorReader::get(const std::string& name, Element element,
@@ -46,16 +58,11 @@ const Tensor& TensorReader::get(const std::string& name, Element element,
 }
 
 std::vector<float> TensorReader::floats(const std::string& name, std::int64_t count) const {
-    const Tensor& tensor = get(name, Element::float16, {count});
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        Half half;
-        std::memcpy(&half, static_cast<const std::byte*>(tensor.data) + i * sizeof half, sizeof half);
-        if ((half.bits & 0x7c00u) == 0x7c00u)
-            throw std::invalid_argument("the tensor " + name + " holds a value that is not finite");
-        values[i] = to_float(half);
-    }
-    return values;
+    return to_floats(get(name, Element::float16, {count}), name, count);
+}
+
+std::vector<float> TensorReader::floats(const std::string& name, std::int64_t rows, std::int64_t columns) const {
+    return to_floats(get(name, Element::float16, {rows, columns}), name, rows * columns);
 }
 
 const std::int8_t* TensorReader::int8(const std::string& name, std::int64_t rows, std::int64_t columns) const {

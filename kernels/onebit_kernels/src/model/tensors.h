@@ -28,6 +28,7 @@ public:
     bool has(const std::string& name) const { return tensors_.contains(name); }
 
     std::vector<float> floats(const std::string& name, std::int64_t count) const;  // (count) float16
+    std::vector<float> floats(const std::string& name, std::int64_t rows, std::int64_t columns) const;
     const std::int8_t* int8(const std::string& name, std::int64_t rows, std::int64_t columns) const;
 
     struct Planes {

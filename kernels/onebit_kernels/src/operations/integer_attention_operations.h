@@ -79,19 +79,23 @@ void pack_integers(const float* k, const float* v, std::ptrdiff_t stride, HeadSh
     }
 }
 
-// The queries of one head and kTileRows rows.
+// The queries of one head and kRows rows.
+template <int kRows>
 struct IntegerTile {
-    std::int16_t* queries;  // (kTileRows, head_dim)
-    float* scores;          // (kTileRows, padded keys)
-    std::int16_t* weights;  // (kTileRows, padded keys)
+    std::int16_t* queries;  // (kRows, head_dim)
+    float* scores;          // (kRows, padded keys)
+    std::int16_t* weights;  // (kRows, padded keys)
     int padded_keys;
-    float query_scale[kTileRows];
-    float out_scale[kTileRows];
+    float query_scale[kRows];
+    float out_scale[kRows];
+    float inverse_sum[kRows];
 };
 
-ONEBIT_INLINE void round_queries(const AttentionCall& call, int head, int first_row, int rows, IntegerTile& tile) {
+template <int kRows>
+ONEBIT_INLINE void round_queries(const AttentionCall& call, int head, int first_row, int rows,
+                                 IntegerTile<kRows>& tile) {
     const int head_dim = call.shape.head_dim;
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
         const float* from = call.queries + (first_row + (r < rows ? r : 0)) * call.stride + head * head_dim;
         const float bound = largest_magnitude(from, 0, 1, head_dim);
         const float steps = steps_per_unit(kKeyRange, bound);
@@ -101,35 +105,37 @@ ONEBIT_INLINE void round_queries(const AttentionCall& call, int head, int first_
     }
 }
 
-template <int kVectors>
-ONEBIT_INLINE void integer_score_tile(const IntegerTile& tile, int head_dim, const std::int16_t* keys, int capacity,
-                                      float key_scale, float* scores) {
-    Integers total[kTileRows][kVectors];
+template <int kRows, int kVectors>
+ONEBIT_INLINE void integer_score_tile(const IntegerTile<kRows>& tile, int head_dim, const std::int16_t* keys,
+                                      int capacity, float key_scale, float* scores) {
+    Integers total[kRows][kVectors];
     for (auto& row : total)
         for (Integers& value : row) value = zero_integers();
     for (int d = 0; d < head_dim; d += 2, keys += 2 * capacity) {
         Integers key[kVectors];
         for (int v = 0; v < kVectors; ++v) key[v] = load_pairs(keys + v * 2 * kLanes);
-        for (int r = 0; r < kTileRows; ++r)
+        for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kVectors; ++v)
                 total[r][v] = dot_pairs(total[r][v], key[v], broadcast_pair(tile.queries + r * head_dim + d));
     }
-    for (int r = 0; r < kTileRows; ++r)
+    for (int r = 0; r < kRows; ++r)
         for (int v = 0; v < kVectors; ++v)
             store(scores + static_cast<std::ptrdiff_t>(r) * tile.padded_keys + v * kLanes,
                   to_floats(total[r][v]) * splat(tile.query_scale[r] * key_scale));
 }
 
-ONEBIT_INLINE void integer_score_block(const IntegerTile& tile, int head, int head_dim, const KeyBlock& block,
+template <int kRows>
+ONEBIT_INLINE void integer_score_block(const IntegerTile<kRows>& tile, int head, int head_dim, const KeyBlock& block,
                                        float* scores) {
     constexpr float kMasked = -1e30f;
     const std::int16_t* keys = reinterpret_cast<const std::int16_t*>(block.keys) + head * block.head_stride;
     const float scale = block.scales[head];
     int t = 0;
     for (; t + 2 * kLanes <= block.capacity; t += 2 * kLanes)
-        integer_score_tile<2>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
-    if (t < block.capacity) integer_score_tile<1>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
-    for (int r = 0; r < kTileRows; ++r)
+        integer_score_tile<kRows, 2>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
+    if (t < block.capacity)
+        integer_score_tile<kRows, 1>(tile, head_dim, keys + 2 * t, block.capacity, scale, scores + t);
+    for (int r = 0; r < kRows; ++r)
         for (t = block.frames; t < block.capacity; ++t)
             scores[static_cast<std::ptrdiff_t>(r) * tile.padded_keys + t] = kMasked;
 }
@@ -146,7 +152,8 @@ ONEBIT_INLINE float exponentials(float* scores, int count, float highest) {
 }
 
 // Integer weights of row r: softmax times the scale of the value's block, so that one integer sum covers all blocks.
-ONEBIT_INLINE void integer_weights(const AttentionCall& call, int head, IntegerTile& tile, int r) {
+template <int kRows>
+ONEBIT_INLINE void integer_weights(const AttentionCall& call, int head, IntegerTile<kRows>& tile, int r) {
     float* scores = tile.scores + static_cast<std::ptrdiff_t>(r) * tile.padded_keys;
     std::int16_t* weights = tile.weights + static_cast<std::ptrdiff_t>(r) * tile.padded_keys;
     const float highest = largest_of(scores, tile.padded_keys);
@@ -166,11 +173,12 @@ ONEBIT_INLINE void integer_weights(const AttentionCall& call, int head, IntegerT
         for (; at < end; at += kLanes) store_integers(weights + at, load(scores + at) * factor);
     }
     tile.out_scale[r] = scaled / (kWeightRange * plain);
+    tile.inverse_sum[r] = 1.0f / plain;
 }
 
-template <int kVectors>
-ONEBIT_INLINE void integer_mix_tile(const AttentionCall& call, int head, int d, const IntegerTile& tile,
-                                    Integers (&total)[kTileRows][kVectors]) {
+template <int kRows, int kVectors>
+ONEBIT_INLINE void integer_mix_tile(const AttentionCall& call, int head, int d, const IntegerTile<kRows>& tile,
+                                    Integers (&total)[kRows][kVectors]) {
     for (auto& row : total)
         for (Integers& value : row) value = zero_integers();
     const int head_dim = call.shape.head_dim;
@@ -182,7 +190,7 @@ ONEBIT_INLINE void integer_mix_tile(const AttentionCall& call, int head, int d, 
         for (int t = 0; t < block.frames; t += 2, values += 2 * head_dim) {
             Integers value[kVectors];
             for (int v = 0; v < kVectors; ++v) value[v] = load_pairs(values + v * 2 * kLanes);
-            for (int r = 0; r < kTileRows; ++r)
+            for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kVectors; ++v)
                     total[r][v] =
                         dot_pairs(total[r][v], value[v],
@@ -192,12 +200,13 @@ ONEBIT_INLINE void integer_mix_tile(const AttentionCall& call, int head, int d, 
     }
 }
 
-template <int kVectors>
-ONEBIT_INLINE void integer_mix(const AttentionCall& call, int head, int first_row, int rows, const IntegerTile& tile) {
+template <int kRows, int kVectors>
+ONEBIT_INLINE void integer_mix(const AttentionCall& call, int head, int first_row, int rows,
+                               const IntegerTile<kRows>& tile) {
     const HeadShape& shape = call.shape;
     for (int d = 0; d < shape.head_dim; d += kVectors * kLanes) {
-        Integers total[kTileRows][kVectors];
-        integer_mix_tile<kVectors>(call, head, d, tile, total);
+        Integers total[kRows][kVectors];
+        integer_mix_tile<kRows, kVectors>(call, head, d, tile, total);
         for (int r = 0; r < rows; ++r) {
             float* out =
                 call.out + static_cast<std::ptrdiff_t>(first_row + r) * shape.dim() + head * shape.head_dim + d;
@@ -207,24 +216,29 @@ ONEBIT_INLINE void integer_mix(const AttentionCall& call, int head, int first_ro
     }
 }
 
+template <int kRows>
 ONEBIT_INLINE void attend_integer_tile(const AttentionCall& call, int first_row, int rows, int padded_keys) {
     const int head = call.head, head_dim = call.shape.head_dim;
-    IntegerTile tile;
+    IntegerTile<kRows> tile;
     tile.padded_keys = padded_keys;
     tile.scores = call.scratch;
-    tile.weights = reinterpret_cast<std::int16_t*>(tile.scores + static_cast<std::ptrdiff_t>(kTileRows) * padded_keys);
-    tile.queries = tile.weights + static_cast<std::ptrdiff_t>(kTileRows) * padded_keys;
+    tile.weights = reinterpret_cast<std::int16_t*>(tile.scores + static_cast<std::ptrdiff_t>(kRows) * padded_keys);
+    tile.queries = tile.weights + static_cast<std::ptrdiff_t>(kRows) * padded_keys;
     round_queries(call, head, first_row, rows, tile);
     int at = 0;
     for (int b = 0; b < call.block_count; ++b) {
         integer_score_block(tile, head, head_dim, call.blocks[b], tile.scores + at);
         at += call.blocks[b].capacity;
     }
-    for (int r = 0; r < kTileRows; ++r) integer_weights(call, head, tile, r);
+    for (int r = 0; r < kRows; ++r) integer_weights(call, head, tile, r);
+    if (call.weights)
+        for (int r = 0; r < rows; ++r)
+            add_weights(call, first_row + r, tile.scores + static_cast<std::ptrdiff_t>(r) * padded_keys, padded_keys,
+                        tile.inverse_sum[r]);
     if (head_dim % (2 * kLanes) == 0) {
-        integer_mix<2>(call, head, first_row, rows, tile);
+        integer_mix<kRows, 2>(call, head, first_row, rows, tile);
     } else {
-        integer_mix<1>(call, head, first_row, rows, tile);
+        integer_mix<kRows, 1>(call, head, first_row, rows, tile);
     }
 }
 
@@ -232,7 +246,10 @@ void attend_integers(const AttentionCall& call) {
     const int padded_keys = padded_keys_of(call);
     for (int row = 0; row < call.rows; row += kTileRows) {
         const int rows = call.rows - row < kTileRows ? call.rows - row : kTileRows;
-        attend_integer_tile(call, row, rows, padded_keys);
+        if (rows == 1)
+            attend_integer_tile<1>(call, row, rows, padded_keys);
+        else
+            attend_integer_tile<kTileRows>(call, row, rows, padded_keys);
     }
 }
 
@@ -242,6 +259,7 @@ constexpr CacheOperations integer_cache_operations() {
         .has_scales = true,
         .pack = pack_integers,
         .attend = attend_integers,
+        .attend_rows = attend_rows<Half>,
         .write = write_cache<Half>,
         .read = read_cache<Half>,
     };

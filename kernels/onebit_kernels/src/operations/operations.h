@@ -47,6 +47,24 @@ struct AttentionCall {
     int block_count;
     float* out;      // (rows, heads * head_dim)
     float* scratch;  // attention_scratch(...) floats
+    // If not null: the softmax itself is added to it, row r at weights + r * weight_stride, one value for every frame
+    // of the capacities of all blocks.
+    float* weights = nullptr;
+    std::ptrdiff_t weight_stride = 0;
+};
+
+// One query, all heads, over rows of keys and values that lie anywhere: frame t is row rows[t] of (any, heads *
+// head_dim) elements of the cache. `out` may be `query`.
+struct RowAttentionCall {
+    const float* query;  // (heads * head_dim)
+    float scale;
+    HeadShape shape;
+    const std::byte* keys;
+    const std::byte* values;
+    const int* rows;
+    int count;
+    float* out;      // (heads * head_dim)
+    float* scratch;  // count rounded up to 16
 };
 
 inline constexpr int kWidestTileRows = 8;
@@ -72,6 +90,7 @@ struct CacheOperations {
     // become 0.
     void (*pack)(const float* k, const float* v, std::ptrdiff_t stride, HeadShape shape, const KeyBlock& block);
     void (*attend)(const AttentionCall& call);
+    void (*attend_rows)(const RowAttentionCall& call);  // of rows that `write` wrote
 
     void (*write)(const float* from, void* to, std::size_t count);  // count: a multiple of 16
     void (*read)(const void* from, float* to, std::size_t count);
