@@ -8,10 +8,19 @@ stream.finish()
 while stream.ready:
     engine.step([stream])                          # any streams together: company never changes a result
 result = stream.take()
+
+decoder = AttentionDecoder(model, bits=1)          # one per thread, where model.has_decoder
+stream = engine.open(chunk=0, keep_encoded=True)   # fed, finished and stepped as above
+decoding = decoder.open(stream)                    # a segment on its way to written text
+while not decoding.done:
+    decoder.step([decoding], max_milliseconds=20)  # any segments together: company never changes a result
+written = decoding.written
 """
 
 from onebit_kernels._core import (
+    AttentionDecoder,
     BeamSearch,
+    Decoding,
     Engine,
     Hotwords,
     LanguageModel,
@@ -19,12 +28,16 @@ from onebit_kernels._core import (
     Result,
     Stream,
     Token,
+    Written,
+    WrittenPiece,
     isa_names,
     log_mel,
 )
 
 __all__ = [
+    "AttentionDecoder",
     "BeamSearch",
+    "Decoding",
     "Engine",
     "Hotwords",
     "LanguageModel",
@@ -32,6 +45,8 @@ __all__ = [
     "Result",
     "Stream",
     "Token",
+    "Written",
+    "WrittenPiece",
     "isa_names",
     "log_mel",
 ]

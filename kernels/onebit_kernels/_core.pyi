@@ -64,8 +64,10 @@ def attention(
 class Model:
     """Weights in the layout of the kernels; immutable, shareable between engines and threads.
 
-    `tensors` are those of the packed file, `config` is ModelConfig as a dictionary. ValueError names the tensor that is
-    missing or has another shape or type; `isa` None is the best of this machine.
+    `tensors` are those of the packed file, `config` is ModelConfig as a dictionary. `planes`, by precision and layer,
+    names the layers whose planes at that precision are not as many as its bits: 1, 2 or 4; they use scale1, scale2 or
+    scale4. ValueError names the tensor that is missing or has another shape or type; `isa` None is the best of this
+    machine.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Model:
         tensors: Mapping[str, NDArray[Any]],
         bits: Sequence[int],
         isa: str | None = None,
+        planes: Mapping[int, Mapping[str, int]] | None = None,
     ) -> None: ...
     @property
     def resident_bytes(self) -> int: ...
@@ -81,6 +84,9 @@ class Model:
     def isa(self) -> str: ...
     @property
     def bits(self) -> tuple[int, ...]: ...
+    @property
+    def has_decoder(self) -> bool:
+        """Whether an AttentionDecoder can be made of it."""
 
 class Token:
     """A token of a search; `frame` and `frames` count output frames (40 ms) since the start of the segment."""
@@ -176,6 +182,9 @@ class Stream:
     def done(self) -> bool:
         """Finished and everything computed."""
     @property
+    def encoded_frames(self) -> int:
+        """Output frames of this segment that are kept for the attention decoder: 30 s at most, 0 where none are."""
+    @property
     def buffered_samples(self) -> int:
         """Samples fed that are not part of a computed frame yet."""
     @property
@@ -198,11 +207,13 @@ class Engine:
         beam: int = 1,
         hotwords: Hotwords | None = None,
         language_model: LanguageModel | None = None,
+        keep_encoded: bool = False,
     ) -> Stream:
         """`chunk` in units of 80 ms: 8 or 16, or 0 for the whole segment at once (up to 30 s).
 
         `beam`: texts that the search keeps, 1 (greedy) to 32. ValueError for another one, and for hotwords or a
-        language model without a beam or of another vocabulary.
+        language model without a beam or of another vocabulary. `keep_encoded`: the encoder's output of the segment
+        is remembered for AttentionDecoder.open (25 KB a second, 50 if exact).
         """
     def step(self, streams: Sequence[Stream]) -> None:
         """One chunk of every stream, without the interpreter lock.
@@ -214,6 +225,104 @@ class Engine:
 
     def stage_seconds(self) -> dict[str, float]:
         """Processor seconds by stage since the last call."""
+    @property
+    def bits(self) -> int: ...
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
+def align(weights: FloatArray) -> list[int]:
+    """Monotonic alignment as the decoder does it, for tests: (pieces, frames) -> the first frame of each piece."""
+
+class PieceSearch:
+    """The decoder's search over given log-probabilities, for tests; special pieces as in onebit_model.text.pieces."""
+
+    def __init__(self, width: int, vocabulary: int, most_pieces: int, hotwords: Hotwords | None = None) -> None: ...
+    def advance(self, log_probabilities: FloatArray) -> None:
+        """(open texts, vocabulary): what follows each."""
+    @property
+    def open_texts(self) -> list[list[int]]: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def pieces(self) -> list[int]: ...
+    @property
+    def mean_log_probability(self) -> float: ...
+    @property
+    def looped(self) -> bool: ...
+    @property
+    def no_speech_probability(self) -> float: ...
+
+class WrittenPiece:
+    """A piece of written text. Its text is bytes (a piece may be a part of a letter), which the model file has."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def log_probability(self) -> float: ...
+    @property
+    def frame(self) -> int:
+        """Where it begins, in output frames (40 ms) since the start of the segment; never before the piece before."""
+    @property
+    def frames(self) -> int:
+        """Up to where the next one begins; 0 where several were heard at once."""
+
+class Written:
+    """What the attention decoder made of one segment."""
+
+    @property
+    def pieces(self) -> list[WrittenPiece]:
+        """Without the prompt and the end; none where it heard no speech."""
+    @property
+    def no_speech_probability(self) -> float:
+        """Of the piece `no_speech` in the first place."""
+    @property
+    def mean_log_probability(self) -> float:
+        """Over the pieces and the end (or `no_speech`)."""
+    @property
+    def loop(self) -> bool:
+        """No end was found, or the same pieces came again and again: the text is not to be trusted."""
+
+class Decoding:
+    """One segment on its way to written text. It keeps nothing of the stream that it was opened from."""
+
+    @property
+    def done(self) -> bool: ...
+    @property
+    def written(self) -> Written:
+        """RuntimeError before it is done."""
+    @property
+    def frames(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int:
+        """Address space; pages that were never written take no memory."""
+
+class AttentionDecoder:
+    """Writes segments of one model at one precision; one decoder per thread, segments may move between equal ones.
+
+    `alignment_heads`: (block, head) pairs whose weights say when a piece was said; all heads of the upper half of the
+    blocks if empty. `exact` as in Engine; streams and segments must have the same. ValueError for a model without a
+    decoder or without this precision, and for heads that it lacks.
+    """
+
+    def __init__(
+        self, model: Model, bits: int, exact: bool = False, alignment_heads: Sequence[tuple[int, int]] = ()
+    ) -> None: ...
+    def open(
+        self, stream: Stream, frames: int | None = None, beam: int = 1, hotwords: Hotwords | None = None
+    ) -> Decoding:
+        """A segment of the first `frames` (all) output frames that the stream keeps; the stream goes on as before.
+
+        `beam`: texts that the search keeps, 1 (greedy) to 8. `hotwords`: of the decoder's pieces. ValueError for a
+        stream without `keep_encoded`, of another model, precision or mode, or one that an engine is computing.
+        """
+    def step(self, decodings: Sequence[Decoding], max_milliseconds: float = 20.0) -> None:
+        """Works on these segments, without the interpreter lock, until all are done or the time is over.
+
+        A step is over within a piece's time (at 1 bit a fraction of a millisecond) of the limit. ValueError if one is
+        done, foreign or given twice; RuntimeError while another thread steps this decoder.
+        """
     @property
     def bits(self) -> int: ...
     @property

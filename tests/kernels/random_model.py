@@ -25,6 +25,14 @@ SMALL = {
     "left_chunks": 4,
     "max_positions": 1500,
 }
+WRITING = SMALL | {
+    "blocks": 1,
+    "average_after": 1,
+    "decoder_blocks": 2,
+    "decoder_feed_forward": 96,
+    "decoder_vocabulary_size": 48,
+    "decoder_positions": 64,
+}
 FULL = SMALL | {
     "d_model": 512,
     "heads": 8,
@@ -81,6 +89,25 @@ class TensorMaker:
         self.int8(f"{name}.convolution.depthwise", d, config["convolution_kernel"])
         self.low_bit(f"{name}.convolution.project", d, d)
 
+    def decoder_block(self, name: str, config: dict[str, int]) -> None:
+        d = config["d_model"]
+        for part in ("self_attention", "cross_attention", "feed_forward"):
+            self.norm(f"{name}.{part}.norm", d)
+        for attention in ("self_attention", "cross_attention"):
+            for part in ("query", "key", "value", "output"):
+                self.low_bit(f"{name}.{attention}.{part}", d, d, bias=part != "key")
+        self.low_bit(f"{name}.feed_forward.up", config["decoder_feed_forward"], d)
+        self.low_bit(f"{name}.feed_forward.down", d, config["decoder_feed_forward"])
+
+    def decoder(self, config: dict[str, int]) -> None:
+        d, pieces = config["d_model"], config["decoder_vocabulary_size"]
+        self.low_bit("decoder.embedding", pieces, d, bias=False)
+        positions = self.random.normal(0, 0.5, (config["decoder_positions"], d))
+        self.tensors["decoder.positions"] = positions.astype(np.float16)
+        for i in range(config["decoder_blocks"]):
+            self.decoder_block(f"decoder.blocks.{i}", config)
+        self.norm("decoder.norm", d)
+
 
 def random_tensors(config: dict[str, int], seed: int = 1) -> Tensors:
     maker = TensorMaker(seed)
@@ -91,6 +118,8 @@ def random_tensors(config: dict[str, int], seed: int = 1) -> Tensors:
         maker.block(f"blocks.{i}", config)
     maker.norm("final_norm", d)
     maker.int8("head", config["vocabulary_size"] + 1, d)
+    if config.get("decoder_blocks"):
+        maker.decoder(config)
     return maker.tensors
 
 

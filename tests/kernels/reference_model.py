@@ -36,13 +36,27 @@ def round_rows(x: Array) -> Array:
 
 
 class ReferenceModel:
-    def __init__(self, config: dict[str, int], tensors: dict[str, NDArray[np.generic]], bits: int) -> None:
+    """`planes`: by layer, where they are not as many as `bits`."""
+
+    def __init__(
+        self,
+        config: dict[str, int],
+        tensors: dict[str, NDArray[np.generic]],
+        bits: int,
+        planes: dict[str, int] | None = None,
+    ) -> None:
         self.config = config
         self.tensors = tensors
         self.bits = bits
+        self.planes = {"decoder.embedding": 4} | (planes or {})
 
     def log_probabilities(self, mel: NDArray[np.float32], chunk: int = 0) -> Array:
         """(mel frames, mel_bins) -> (frames / 4, outputs); `chunk` in units of 80 ms, 0 is the whole segment."""
+        logits = self._int8("head", self.encode(mel, chunk))
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def encode(self, mel: NDArray[np.float32], chunk: int = 0) -> Array:
+        """(mel frames, mel_bins) -> (frames / 4, d_model)."""
         x = self._stem(mel.astype(np.float64))
         x = x + positions(len(x), self.config["d_model"])
         chunk_frames = chunk * FRAMES_PER_UNIT
@@ -51,8 +65,21 @@ class ReferenceModel:
             if i + 1 == self.config["average_after"]:
                 x = x.reshape(len(x) // 2, 2, -1).mean(axis=1)
                 chunk_frames //= 2
-        logits = self._int8("head", self._norm("final_norm", x))
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return self._norm("final_norm", x)
+
+    def written(self, pieces: list[int], encoded: Array) -> Array:
+        """(pieces), (frames, d_model) -> log-probabilities (pieces, decoder_vocabulary_size) of what follows each."""
+        x = self._weights("decoder.embedding")[pieces] + self._floats("decoder.positions")[: len(pieces)]
+        past = np.tril(np.ones((len(pieces), len(pieces)), bool))
+        for i in range(self.config["decoder_blocks"]):
+            block = f"decoder.blocks.{i}"
+            x = x + self._attention(f"{block}.self_attention", x, past)
+            everything = np.ones((len(pieces), len(encoded)), bool)
+            x = x + self._attention(f"{block}.cross_attention", x, everything, encoded)
+            x = x + self._feed_forward(f"{block}.feed_forward", x, gelu)
+        logits = self._linear("decoder.embedding", self._norm("decoder.norm", x))
+        highest = logits.max(axis=1, keepdims=True)
+        return logits - highest - np.log(np.exp(logits - highest).sum(axis=1, keepdims=True))
 
     def _stem(self, mel: Array) -> Array:
         hidden = gelu(self._int8("stem.conv1", windows(mel, 1)))
@@ -67,12 +94,14 @@ class ReferenceModel:
     def _feed_forward(self, name: str, x: Array, activation) -> Array:  # type: ignore[no-untyped-def]
         return self._linear(f"{name}.down", activation(self._linear(f"{name}.up", self._norm(f"{name}.norm", x))))
 
-    def _attention(self, name: str, x: Array, mask: NDArray[np.bool_]) -> Array:
+    def _attention(self, name: str, x: Array, mask: NDArray[np.bool_], other: Array | None = None) -> Array:
+        """To itself, or to another sequence."""
         heads = self.config["heads"]
         y = self._norm(f"{name}.norm", x)
+        seen = y if other is None else other
         query, key, value = (
-            self._linear(f"{name}.{part}", y).reshape(len(x), heads, -1).transpose(1, 0, 2)
-            for part in ("query", "key", "value")
+            self._linear(f"{name}.{part}", z).reshape(len(z), heads, -1).transpose(1, 0, 2)
+            for part, z in (("query", y), ("key", seen), ("value", seen))
         )
         scores = query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1])
         scores = np.where(mask, scores, -np.inf)
@@ -104,15 +133,18 @@ class ReferenceModel:
         suffix = str(self.bits) if private else ""
         return unit * self._floats(f"{name}.weight{suffix}") + self._floats(f"{name}.bias{suffix}")
 
-    def _linear(self, name: str, x: Array) -> Array:
-        planes = self.tensors[f"{name}.planes"][: self.bits]
-        codes = np.zeros((planes.shape[1], x.shape[1]))
+    def _weights(self, name: str) -> Array:
+        count = self.planes.get(name, self.bits)
+        planes = self.tensors[f"{name}.planes"][:count]
+        codes = np.zeros((planes.shape[1], 8 * planes.shape[2]))  # every width here is a multiple of 8
         for plane in planes:
-            codes = 2 * codes + np.unpackbits(plane, axis=1, count=x.shape[1], bitorder="little")
-        steps = 2 * codes - 1 if self.bits == 1 else codes - (2**self.bits - 1) / 2
-        weights = self._floats(f"{name}.scale{self.bits}")[:, None] * steps
+            codes = 2 * codes + np.unpackbits(plane, axis=1, bitorder="little")
+        steps = 2 * codes - 1 if count == 1 else codes - (2**count - 1) / 2
+        return self._floats(f"{name}.scale{count}")[:, None] * steps
+
+    def _linear(self, name: str, x: Array) -> Array:
         bias = self._floats(f"{name}.bias") if f"{name}.bias" in self.tensors else 0
-        return round_rows(x) @ weights.T + bias
+        return round_rows(x) @ self._weights(name).T + bias
 
     def _int8(self, name: str, x: Array) -> Array:
         weights = self._floats(f"{name}.scale8")[:, None] * self.tensors[f"{name}.int8"]

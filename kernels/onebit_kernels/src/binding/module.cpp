@@ -8,4 +8,5 @@ NB_MODULE(_core, module) {
     onebit::bind_operations(module);
     onebit::bind_model(module);
     onebit::bind_engine(module);
+    onebit::bind_decoder(module);
 }

@@ -46,6 +46,9 @@ Stream::Stream(std::shared_ptr<const Model> model, int bits, bool exact, StreamO
     else if (options.hotwords || options.language_model)
         throw std::invalid_argument(std::string(options.hotwords ? "hotwords need" : "a language model needs") +
                                     " a beam of 2 or more");
+    if (options.keep_encoded)
+        state_.encoded = std::make_unique<EncodedFrames>(cache_of(*model_, exact), model_->config.d_model,
+                                                         model_->config.max_positions / kAverage);
     if (options.chunk != kSegmentChunk) reserve_results(options.chunk * kStemFramesPerUnit / kAverage);
 }
 

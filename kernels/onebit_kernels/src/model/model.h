@@ -64,8 +64,8 @@ struct DecoderWeights {
 };
 
 struct Model {
-    // Throws std::invalid_argument naming what is wrong with the configuration, a tensor, a precision, the allocation or
-    // the instruction set.
+    // Throws std::invalid_argument naming what is wrong with the configuration, a tensor, a precision, the allocation
+    // or the instruction set.
     Model(const ModelConfig& sizes, const Tensors& tensors, std::span<const int> precisions,
           const std::string& isa_name, const Allocation& allocation = {});
 

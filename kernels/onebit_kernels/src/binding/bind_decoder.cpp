@@ -1,0 +1,173 @@
+// Segments and attention decoders. The interpreter lock protects the segments; only `compute` runs without it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <optional>
+#include <stdexcept>
+
+#include "../engine/attention_decoder.h"
+#include "bindings.h"
+
+namespace nb = nanobind;
+
+namespace onebit {
+namespace {
+
+// A decoder with the references that keep its segments alive during a step; the vectors keep their memory.
+class BoundDecoder {
+public:
+    BoundDecoder(std::shared_ptr<Model> model, int bits, bool exact, const AlignmentHeads& heads)
+        : decoder_(std::move(model), bits, exact, heads) {}
+
+    void step(const nb::sequence& decodings, double max_milliseconds) {
+        if (stepping_) throw std::runtime_error("this decoder is stepping already: use one decoder per thread");
+        if (!(max_milliseconds >= 0.0)) throw std::invalid_argument("max_milliseconds must be 0 or more");
+        try {
+            hold(decodings);
+            decoder_.begin(pointers_);
+        } catch (...) {
+            release();
+            throw;
+        }
+        stepping_ = true;
+        {
+            const nb::gil_scoped_release without_lock;
+            decoder_.compute(
+                std::chrono::nanoseconds(static_cast<std::int64_t>(1e6 * std::min(max_milliseconds, 1e9))));
+        }
+        decoder_.end();
+        stepping_ = false;
+        release();
+    }
+
+    AttentionDecoder& decoder() { return decoder_; }
+
+private:
+    void hold(const nb::sequence& decodings) {
+        for (const nb::handle item : decodings) {
+            if (!nb::isinstance<Decoding>(item)) throw nb::type_error("decodings must be a sequence of Decoding");
+            pointers_.push_back(nb::cast<Decoding*>(item));
+            held_.push_back(nb::borrow(item));
+        }
+    }
+
+    void release() {
+        held_.clear();
+        pointers_.clear();
+    }
+
+    AttentionDecoder decoder_;
+    std::vector<nb::object> held_;
+    std::vector<Decoding*> pointers_;
+    bool stepping_ = false;
+};
+
+std::shared_ptr<Decoding> open_decoding(BoundDecoder& bound, const Stream& stream, std::optional<int> frames, int beam,
+                                        std::shared_ptr<Hotwords> hotwords) {
+    if (frames && *frames < 0) throw std::invalid_argument("frames must be 0 or more");
+    return bound.decoder().open(stream, frames.value_or(-1), {.beam = beam, .hotwords = std::move(hotwords)});
+}
+
+const Written& written(const Decoding& decoding) {
+    if (!decoding.done()) throw std::runtime_error("the segment is not written yet: step it until it is done");
+    return decoding.written();
+}
+
+void bind_written(nb::module_& module) {
+    nb::class_<WrittenPiece>(module, "WrittenPiece")
+        .def_ro("id", &WrittenPiece::id)
+        .def_ro("log_probability", &WrittenPiece::log_probability)
+        .def_ro("frame", &WrittenPiece::frame)
+        .def_ro("frames", &WrittenPiece::frames)
+        .def("__repr__", [](const WrittenPiece& piece) {
+            return nb::str("WrittenPiece(id={}, log_probability={:.3f}, frame={}, frames={})")
+                .format(piece.id, piece.log_probability, piece.frame, piece.frames);
+        });
+    nb::class_<Written>(module, "Written")
+        .def_ro("pieces", &Written::pieces)
+        .def_ro("no_speech_probability", &Written::no_speech_probability)
+        .def_ro("mean_log_probability", &Written::mean_log_probability)
+        .def_ro("loop", &Written::loop);
+}
+
+// The search and the alignment by themselves, for tests.
+
+using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+std::vector<int> copied(std::span<const int> values) { return {values.begin(), values.end()}; }
+
+void advance(PieceSearch& search, const Rows& rows) {
+    if (search.ended()) throw std::invalid_argument("the search has ended");
+    if (rows.shape(0) != static_cast<std::size_t>(search.open_texts()) ||
+        rows.shape(1) != static_cast<std::size_t>(search.vocabulary()))
+        throw std::invalid_argument("rows must be (open texts, vocabulary)");
+    search.advance(rows.data(), static_cast<std::ptrdiff_t>(rows.shape(1)));
+}
+
+std::vector<std::vector<int>> open_texts(const PieceSearch& search) {
+    std::vector<std::vector<int>> texts;
+    for (int i = 0; i < search.open_texts(); ++i) texts.push_back(copied(search.text(i)));
+    return texts;
+}
+
+const PieceSearch& ended(const PieceSearch& search) {
+    if (!search.ended()) throw std::runtime_error("the search has not ended");
+    return search;
+}
+
+std::vector<int> align(const Rows& weights) {
+    const auto rows = static_cast<int>(weights.shape(0)), frames = static_cast<int>(weights.shape(1));
+    std::vector<int> order(weights.shape(0)), first_frames(weights.shape(0));
+    for (int row = 0; row < rows; ++row) order[row] = row;
+    AlignmentDesk desk;
+    desk.reserve(rows, frames);
+    desk.align(weights.data(), frames, order, frames, first_frames.data());
+    return first_frames;
+}
+
+void bind_piece_search(nb::module_& module) {
+    module.def("align", &align, nb::arg("weights"));
+    nb::class_<PieceSearch>(module, "PieceSearch")
+        .def(
+            "__init__",
+            [](PieceSearch* place, int width, int vocabulary, int most_pieces, std::shared_ptr<Hotwords> hotwords) {
+                new (place) PieceSearch(width, vocabulary, most_pieces, std::move(hotwords));
+            },
+            nb::arg("width"), nb::arg("vocabulary"), nb::arg("most_pieces"), nb::arg("hotwords") = nb::none())
+        .def("advance", &advance, nb::arg("log_probabilities"))
+        .def_prop_ro("open_texts", &open_texts)
+        .def_prop_ro("ended", &PieceSearch::ended)
+        .def_prop_ro("pieces", [](const PieceSearch& search) { return copied(ended(search).pieces()); })
+        .def_prop_ro("mean_log_probability",
+                     [](const PieceSearch& search) { return ended(search).mean_log_probability(); })
+        .def_prop_ro("looped", [](const PieceSearch& search) { return ended(search).looped(); })
+        .def_prop_ro("no_speech_probability", &PieceSearch::no_speech_probability);
+}
+
+}  // namespace
+
+void bind_decoder(nb::module_& module) {
+    bind_piece_search(module);
+    bind_written(module);
+    nb::class_<Decoding>(module, "Decoding")
+        .def_prop_ro("done", &Decoding::done)
+        .def_prop_ro("written", &written, nb::rv_policy::copy)
+        .def_prop_ro("frames", &Decoding::frames)
+        .def_prop_ro("resident_bytes", &Decoding::resident_bytes);
+    nb::class_<BoundDecoder>(module, "AttentionDecoder")
+        .def(nb::init<std::shared_ptr<Model>, int, bool, const AlignmentHeads&>(), nb::arg("model"), nb::arg("bits"),
+             nb::arg("exact") = false, nb::arg("alignment_heads") = AlignmentHeads())
+        .def("open", &open_decoding, nb::arg("stream"), nb::arg("frames") = nb::none(), nb::arg("beam") = 1,
+             nb::arg("hotwords") = nb::none())
+        .def("step", &BoundDecoder::step, nb::arg("decodings"), nb::arg("max_milliseconds") = 20.0)
+        .def_prop_ro("bits", [](BoundDecoder& bound) { return bound.decoder().bits(); })
+        .def_prop_ro("exact", [](BoundDecoder& bound) { return bound.decoder().exact(); })
+        .def_prop_ro("resident_bytes", [](BoundDecoder& bound) { return bound.decoder().resident_bytes(); });
+}
+
+}  // namespace onebit

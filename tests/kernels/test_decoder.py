@@ -1,0 +1,241 @@
+"""The attention decoder against the golden twin in numpy, in any company, and what it refuses."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from random_model import WRITING, Tensors, random_tensors, speech_like
+from reference_model import ReferenceModel
+from reference_writing import PROMPT, Text, write
+
+from onebit_kernels import AttentionDecoder, Decoding, Engine, Model, Stream, Written, log_mel
+
+BITS = [1, 2, 4]
+# Layers of both halves, one of a stacked three, with more and with fewer planes than the precision.
+PLANES = {
+    1: {"decoder.blocks.0.self_attention.key": 4, "decoder.blocks.1.feed_forward.down": 2, "blocks.0.ff1.up": 4},
+    2: {
+        "decoder.blocks.1.cross_attention.key": 4,
+        "blocks.0.attention.query": 1,
+        "decoder.blocks.0.feed_forward.up": 1,
+    },
+    4: {"decoder.blocks.0.self_attention.value": 2, "blocks.0.attention.output": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def tensors() -> Tensors:
+    return random_tensors(WRITING)
+
+
+@pytest.fixture(scope="module")
+def model(tensors: Tensors) -> Model:
+    return Model(WRITING, tensors, BITS)
+
+
+def encoded(engine: Engine, samples: NDArray[np.float32], chunk: int = 0) -> Stream:
+    stream = engine.open(chunk, keep_encoded=True)
+    stream.feed(samples)
+    stream.finish()
+    while stream.ready:
+        engine.step([stream])
+    return stream
+
+
+def written(decoder: AttentionDecoder, stream: Stream, beam: int = 1) -> Written:
+    decoding = decoder.open(stream, beam=beam)
+    while not decoding.done:
+        decoder.step([decoding])
+    return decoding.written
+
+
+def fields(text: Written) -> tuple[list[tuple[int, float, int, int]], float, float, bool]:
+    pieces = [(piece.id, piece.log_probability, piece.frame, piece.frames) for piece in text.pieces]
+    return pieces, text.no_speech_probability, text.mean_log_probability, text.loop
+
+
+def check_against_the_twin(model: Model, twin: ReferenceModel, beam: int) -> None:
+    """The same pieces; an int8 code here and there may round the other way."""
+    allowed = 0.1
+    audio = speech_like(1.6)
+    engine, decoder = Engine(model, twin.bits, exact=True), AttentionDecoder(model, twin.bits, exact=True)
+    frames = twin.encode(log_mel(audio))
+
+    @cache
+    def network(text: Text) -> NDArray[np.float64]:
+        return twin.written([*PROMPT, *text], frames)[-1]
+
+    expected = write(network, beam, 16 + len(frames) * 10 // 25)
+    actual = written(decoder, encoded(engine, audio), beam)
+    assert tuple(piece.id for piece in actual.pieces) == expected.text
+    assert actual.loop == expected.looped
+    rows = twin.written([*PROMPT, *expected.text], frames)[len(PROMPT) - 1 :]
+    likely = [rows[i, piece] for i, piece in enumerate(expected.text)]
+    np.testing.assert_allclose([piece.log_probability for piece in actual.pieces], likely, atol=allowed)
+    assert actual.mean_log_probability == pytest.approx(expected.mean, abs=allowed)
+    assert actual.no_speech_probability == pytest.approx(np.exp(network(())[4]), rel=allowed)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("bits", BITS)
+def test_exact_mode_equals_the_twin(isa: str, tensors: Tensors, bits: int, beam: int) -> None:
+    twin = ReferenceModel(WRITING, tensors, bits)
+    check_against_the_twin(Model(WRITING, tensors, [bits], isa), twin, beam)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_planes_are_those_of_the_allocation(isa: str, tensors: Tensors, bits: int) -> None:
+    twin = ReferenceModel(WRITING, tensors, bits, PLANES[bits])
+    model = Model(WRITING, tensors, [bits], isa, PLANES)
+    check_against_the_twin(model, twin, 1)
+    other = Model(WRITING, tensors, [bits], isa)
+    texts = [written(AttentionDecoder(m, bits), encoded(Engine(m, bits), speech_like(1.6))) for m in (model, other)]
+    assert fields(texts[0]) != fields(texts[1])
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_the_fast_mode_stays_close(isa: str, tensors: Tensors, bits: int) -> None:
+    model = Model(WRITING, tensors, [bits], isa)
+    for seed in range(4):
+        exact, fast = (
+            written(AttentionDecoder(model, bits, mode), encoded(Engine(model, bits, mode), speech_like(1.2, seed)))
+            for mode in (True, False)
+        )
+        assert fast.no_speech_probability == pytest.approx(exact.no_speech_probability, rel=0.2)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_company_changes_nothing(model: Model, bits: int) -> None:
+    """Segments of other lengths and beams, opened while others are on their way, more rows than fit a step."""
+    engine, decoder = Engine(model, bits), AttentionDecoder(model, bits)
+    streams = [encoded(engine, speech_like(seconds, seed)) for seed, seconds in enumerate((1.0, 2.3, 3.1, 0.4, 5.0))]
+    orders = [(stream, beam) for beam in (1, 8, 4) for stream in streams]
+    alone = [fields(written(decoder, stream, beam)) for stream, beam in orders]
+    waiting = [partial(decoder.open, stream, beam=beam) for stream, beam in orders]
+    opened: list[Decoding] = []
+    while waiting or not all(decoding.done for decoding in opened):
+        opened += [open_next() for open_next in waiting[:2]]
+        del waiting[:2]
+        decoder.step([decoding for decoding in opened if not decoding.done][::-1], max_milliseconds=0)
+    assert [fields(decoding.written) for decoding in opened] == alone
+
+
+def test_segments_move_between_decoders(model: Model) -> None:
+    stream = encoded(Engine(model, 2), speech_like(2))
+    decoders = [AttentionDecoder(model, 2) for _ in range(2)]
+    expected = fields(written(decoders[0], stream))
+    decoding = decoders[0].open(stream)
+    steps = 0
+    while not decoding.done:
+        decoders[steps % 2].step([decoding], max_milliseconds=0)
+        steps += 1
+    assert steps > 5
+    assert fields(decoding.written) == expected
+
+
+def test_a_segment_may_end_within_what_the_stream_keeps(model: Model) -> None:
+    """And the stream goes on, as if nothing had happened."""
+    engine, decoder = Engine(model, 4), AttentionDecoder(model, 4)
+    stream = engine.open(8, keep_encoded=True)
+    stream.feed(speech_like(3))
+    engine.step([stream])
+    assert stream.encoded_frames == 16
+    first = decoder.open(stream, frames=9)
+    assert first.frames == 9
+    engine.step([stream])
+    assert stream.encoded_frames == 32
+    stream.reset()
+    assert stream.encoded_frames == 0
+    while not first.done:
+        decoder.step([first])
+    pieces = first.written.pieces
+    assert all(0 <= piece.frame <= piece.frame + piece.frames <= 9 for piece in pieces)
+    assert [piece.frame for piece in pieces] == sorted(piece.frame for piece in pieces)
+
+
+def test_a_stream_keeps_thirty_seconds(model: Model) -> None:
+    stream = encoded(Engine(model, 1), speech_like(31.5), chunk=16)
+    assert stream.encoded_frames == 750
+
+
+def test_chunks_keep_what_the_chunked_network_says(model: Model, tensors: Tensors) -> None:
+    audio = speech_like(2.9)
+    whole, chunked = (
+        written(AttentionDecoder(model, 4, True), encoded(Engine(model, 4, True), audio, chunk)) for chunk in (0, 8)
+    )
+    twin = ReferenceModel(WRITING, tensors, 4)
+    for text, chunk in ((whole, 0), (chunked, 8)):
+        expected = twin.written([*PROMPT], twin.encode(log_mel(audio), chunk))[-1]
+        assert text.no_speech_probability == pytest.approx(np.exp(expected[4]), rel=1e-3)
+
+
+def test_a_segment_without_frames_is_done(model: Model) -> None:
+    stream = Engine(model, 1).open(8, keep_encoded=True)
+    decoding = AttentionDecoder(model, 1).open(stream)
+    assert decoding.done
+    assert decoding.written.pieces == []
+    assert decoding.written.no_speech_probability == 1
+
+
+def test_a_step_may_be_as_short_as_wanted(model: Model) -> None:
+    stream = encoded(Engine(model, 1), speech_like(4))
+    decoder = AttentionDecoder(model, 1)
+    decoding = decoder.open(stream)
+    decoder.step([decoding], max_milliseconds=0)
+    assert not decoding.done
+    decoder.step([decoding], max_milliseconds=60_000)
+    assert decoding.done
+
+
+def test_what_a_decoder_refuses(model: Model, small_model: Model) -> None:
+    engine, decoder = Engine(model, 1), AttentionDecoder(model, 1)
+    stream = encoded(engine, speech_like(1))
+    with pytest.raises(ValueError, match="no attention decoder"):
+        AttentionDecoder(small_model, 1)
+    with pytest.raises(ValueError, match="no head 2 in block 0"):
+        AttentionDecoder(model, 1, alignment_heads=[(0, 2)])
+    with pytest.raises(ValueError, match="keep_encoded"):
+        decoder.open(engine.open(0))
+    with pytest.raises(ValueError, match="precision or mode"):
+        AttentionDecoder(model, 2).open(stream)
+    with pytest.raises(ValueError, match="beam 9"):
+        decoder.open(stream, beam=9)
+    decoding = decoder.open(stream)
+    with pytest.raises(RuntimeError, match="not written yet"):
+        assert decoding.written
+    with pytest.raises(ValueError, match="twice"):
+        decoder.step([decoding, decoding])
+    with pytest.raises(ValueError, match="precision or mode"):
+        AttentionDecoder(model, 1, exact=True).step([decoding])
+    with pytest.raises(ValueError, match="max_milliseconds"):
+        decoder.step([decoding], max_milliseconds=-1)
+    while not decoding.done:
+        decoder.step([decoding])
+    with pytest.raises(ValueError, match="done"):
+        decoder.step([decoding])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoder_blocks": 0}, "decoder_feed_forward is needed"),
+        ({"decoder_positions": 4}, "decoder_positions is less than 8"),
+        ({"decoder_vocabulary_size": 50}, "not a multiple of 16"),
+        ({"decoder_feed_forward": 112}, "decoder.blocks.0.feed_forward.up.planes is uint8"),
+    ],
+)
+def test_sizes_that_do_not_fit(tensors: Tensors, change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Model(WRITING | change, tensors, BITS)
+
+
+@pytest.mark.parametrize(
+    ("planes", "message"),
+    [({1: {"decoder.blocks.0.feed_forward.up": 3}}, "cannot have 3"), ({1: {"nowhere": 2}}, "no layer nowhere")],
+)
+def test_planes_that_do_not_fit(tensors: Tensors, planes: dict[int, dict[str, int]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Model(WRITING, tensors, BITS, planes=planes)

@@ -1,0 +1,123 @@
+"""The search over written pieces and the alignment against their definitions, and their guards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference_writing import END, NO_SPEECH, Network, Text, first_frames, loops, write
+
+from onebit_kernels._core import PieceSearch, align
+
+VOCABULARY = 40
+
+
+def random_network(seed: int, end: float = 2.0) -> Network:
+    """Log-probabilities that depend on the whole text; `end` makes the end likelier."""
+
+    def network(text: Text) -> np.ndarray:
+        logits = 2.0 * np.random.default_rng([seed, *text]).standard_normal(VOCABULARY)
+        logits[END] += end
+        return np.asarray((logits - np.logaddexp.reduce(logits)).astype(np.float32).astype(np.float64))
+
+    return network
+
+
+def searched(network: Network, width: int, most_pieces: int) -> PieceSearch:
+    search = PieceSearch(width, VOCABULARY, most_pieces)
+    while not search.ended:
+        search.advance(np.array([network(tuple(text)) for text in search.open_texts], np.float32))
+    return search
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_search_is_that_of_its_definition(width: int, seed: int) -> None:
+    network = random_network(seed)
+    expected = write(network, width, 30)
+    search = searched(network, width, 30)
+    assert tuple(search.pieces) == expected.text
+    assert search.looped == expected.looped
+    assert search.mean_log_probability == pytest.approx(expected.mean, abs=1e-5)
+    assert search.no_speech_probability == pytest.approx(float(np.exp(network(())[NO_SPEECH])), rel=1e-5)
+
+
+def test_a_beam_writes_likelier_texts() -> None:
+    means = {w: sum(searched(random_network(s), w, 30).mean_log_probability for s in range(20)) for w in (1, 8)}
+    assert means[8] > means[1] + 1
+
+
+def of_pieces(wanted: dict[int, float]) -> np.ndarray:
+    row = np.full(VOCABULARY, -20.0, np.float32)
+    for piece, log_probability in wanted.items():
+        row[piece] = log_probability
+    return row
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_no_speech_is_a_text_without_pieces(width: int) -> None:
+    search = searched(lambda text: of_pieces({END: -2.0} if text else {NO_SPEECH: -0.1, 9: -3.0}), width, 30)
+    assert search.pieces == []
+    assert not search.looped
+    assert search.no_speech_probability == pytest.approx(np.exp(-0.1), rel=1e-5)
+
+
+@pytest.mark.parametrize("piece", [NO_SPEECH, 1, 2, 3, 5])
+def test_special_pieces_are_never_written(piece: int) -> None:
+    search = searched(lambda text: of_pieces({piece: -0.01, 7: -5.0} if len(text) < 3 else {END: -0.1}), 1, 30)
+    assert search.pieces == ([] if piece == NO_SPEECH else [7, 7, 7])
+
+
+@pytest.mark.parametrize("phrase", [(7,), (7, 8), (7, 8, 9), tuple(range(6, 18))])
+def test_a_loop_ends(phrase: Text) -> None:
+    search = searched(lambda text: of_pieces({phrase[len(text) % len(phrase)]: -0.01}), 1, 400)
+    assert search.looped
+    assert loops(tuple(search.pieces))
+    assert not loops(tuple(search.pieces[:-1]))
+
+
+def test_saying_something_twice_is_no_loop() -> None:
+    said = [*range(6, 30)] * 2 + [7, 7, 7, 7, 7]
+    search = searched(lambda text: of_pieces({said[len(text)] if len(text) < len(said) else END: -0.01}), 1, 100)
+    assert search.pieces == said
+    assert not search.looped
+
+
+def test_a_beam_prefers_a_text_that_ends_to_a_loop() -> None:
+    """Nine times out of ten the same piece goes on; the rival that ends is far less likely."""
+
+    def network(text: Text) -> np.ndarray:
+        if text and text[0] == 8:
+            return of_pieces({END: -6.0})
+        return of_pieces({7: -0.1, 8: -3.0}) if not text else of_pieces({7: -0.1, 9: -9.0})
+
+    assert searched(network, 1, 100).looped
+    search = searched(network, 4, 100)
+    assert search.pieces == [8]
+    assert not search.looped
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_texts_are_bounded(width: int) -> None:
+    search = searched(random_network(3, end=-50.0), width, 25)
+    assert len(search.pieces) == 25
+    assert search.looped
+
+
+@pytest.mark.parametrize("width", [0, 9])
+def test_other_widths_are_refused(width: int) -> None:
+    with pytest.raises(ValueError, match="is not 1 to 8"):
+        PieceSearch(width, VOCABULARY, 10)
+
+
+@pytest.mark.parametrize(("rows", "frames"), [(1, 1), (1, 40), (5, 3), (12, 4), (7, 60), (40, 25), (30, 200)])
+def test_the_alignment_is_that_of_its_definition(rows: int, frames: int) -> None:
+    weights = np.random.default_rng(rows + frames).random((rows, frames)).astype(np.float32)
+    assert align(weights) == first_frames(weights.astype(np.float64))
+
+
+def test_pieces_are_found_where_they_were_looked_for() -> None:
+    starts = [0, 9, 22, 31, 50, 58]
+    weights = np.full((6, 70), 0.001, np.float32)
+    for row, (start, end) in enumerate(zip(starts, [*starts[1:], 70], strict=True)):
+        weights[row, start:end] = 1 / (end - start)
+    assert align(weights) == starts
