@@ -4,6 +4,10 @@ import { Cancelled, uploadFile } from "./upload.js";
 
 const WARNINGS = {
   truncated: "The file ends early; what is there was transcribed.",
+  incomplete: "A part of the file cannot be read; the rest was transcribed.",
+  other_tracks: "The file has more tracks than the one that was transcribed.",
+  opposite_channels: "The channels cancel each other out; one of them was transcribed.",
+  channels_differ: "The channels differ much; what is in one alone may be missing.",
   max_seconds: "The longest stream was reached.",
 };
 // A voice is loud at this share of the loudest sample.
@@ -20,6 +24,7 @@ function say(text, isError = false) {
   element("status").classList.toggle("error", isError);
 }
 
+const headers = () => (element("key").value ? { Authorization: `Bearer ${element("key").value}` } : {});
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const chosenBits = () => Number(new FormData(element("controls")).get("bits"));
 const chosenHotwords = () => element("hotwords").value.split(",").map((phrase) => phrase.trim()).filter(Boolean);
@@ -147,7 +152,7 @@ async function transcribeFile(file) {
     file,
     bits: chosenBits(),
     hotwords: chosenHotwords(),
-    key: element("key").value,
+    headers: headers(),
     onProgress: (share) => showUpload(file.name, share),
   });
   element("cancel").onclick = cancel;
@@ -189,7 +194,7 @@ document.addEventListener("drop", (event) => {
 // Enter in a field sends no form: there is nowhere to send it.
 element("controls").addEventListener("submit", (event) => event.preventDefault());
 
-offerTranscript(say);
+offerTranscript(say, headers);
 const state = await fetchState();
 element("key-row").hidden = !state.needs_key;
 offerPrecisions(state);

@@ -1,7 +1,5 @@
 // The text on the page: what is being heard, what is written, and ways to take it along.
 
-import { FORMATS } from "./subtitles.js";
-
 const COPIED_MILLISECONDS = 2000;
 
 const element = (id) => document.getElementById(id);
@@ -60,20 +58,30 @@ async function copyText(text) {
   if (!copied) throw new Error("the browser does not allow it");
 }
 
-function download(format) {
+const plainText = () => segments.map(({ text }) => `${text}\n`).join("");
+
+// The server cuts cues, as it does for files: it knows where a reader wants them to end.
+async function subtitles(format, headers) {
+  const body = JSON.stringify({ segments: segments.map(({ words }) => ({ words: words ?? [] })) });
+  const response = await fetch(`page/subtitles/${format}`, { method: "POST", body, headers });
+  if (!response.ok) throw new Error((await response.json()).error.message);
+  return response.text();
+}
+
+function save(text, format) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([FORMATS[format].write(segments)], { type: FORMATS[format].type }));
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
   link.download = `${name}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), COPIED_MILLISECONDS);
 }
 
-// `say(text, isError)` tells how it went.
-export function offerTranscript(say) {
+// `say(text, isError)` tells how it went; `headers()` are those of a request to the server.
+export function offerTranscript(say, headers) {
   const copy = element("copy");
   copy.addEventListener("click", async () => {
     try {
-      await copyText(FORMATS.txt.write(segments));
+      await copyText(plainText());
       copy.textContent = "Copied";
       say("Copied.");
       setTimeout(() => (copy.textContent = "Copy"), COPIED_MILLISECONDS);
@@ -83,6 +91,13 @@ export function offerTranscript(say) {
     copy.focus();
   });
   for (const button of document.querySelectorAll("[data-download]")) {
-    button.addEventListener("click", () => download(button.dataset.download));
+    const format = button.dataset.download;
+    button.addEventListener("click", async () => {
+      try {
+        save(format === "txt" ? plainText() : await subtitles(format, headers()), format);
+      } catch (error) {
+        say(`Not downloaded: ${error.message}`, true);
+      }
+    });
   }
 }

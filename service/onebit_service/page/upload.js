@@ -4,7 +4,7 @@ export class Cancelled extends Error {}
 
 // `onProgress(share)` from 0 to 1. Returns { answer, cancel }: `answer` is a promise of the JSON answer, which is
 // refused with Cancelled after `cancel()`, else with an Error that says why.
-export function uploadFile({ file, bits, hotwords, key, onProgress }) {
+export function uploadFile({ file, bits, hotwords, headers, onProgress }) {
   const request = new XMLHttpRequest();
   const answer = new Promise((resolve, reject) => {
     request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 1);
@@ -19,7 +19,7 @@ export function uploadFile({ file, bits, hotwords, key, onProgress }) {
   const query = new URLSearchParams({ bits, hotwords: hotwords.join(",") });
   request.open("POST", `transcribe?${query}`);
   request.responseType = "json";
-  if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
   const body = new FormData();
   body.append("file", file);
   request.send(body);

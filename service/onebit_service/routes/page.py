@@ -1,15 +1,25 @@
-"""The demo page: a handful of files of this package, and the figures that it shows."""
+"""The demo page: a handful of files of this package, the figures that it shows, and subtitles of what it has heard."""
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from pathlib import Path
+from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from onebit_service.routes.dependencies import TheService
+from onebit_model.recognition.recognizer import Segment
+from onebit_model.text.decoding import Word
+from onebit_service.errors import InvalidParameterError
+from onebit_service.routes.answers import MEDIA_TYPES as TEXT_TYPES
+from onebit_service.routes.answers import SUBTITLES
+from onebit_service.routes.dependencies import Client, TheService
+from onebit_service.routes.fields import first_complaint
+from onebit_service.routes.subtitles import SubtitleShape
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,6 +40,32 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
 }
+# The words of several hours.
+TRANSCRIPT_BYTES = 1 << 23
+
+
+class HeardWord(BaseModel):
+    word: str
+    start: float = Field(ge=0, le=1e6)
+    end: float = Field(ge=0, le=1e6)
+
+
+class HeardSegment(BaseModel):
+    words: list[HeardWord]
+
+    def segment(self) -> Segment:
+        words = tuple(Word(word.word, word.start, word.end, 1.0) for word in self.words)
+        return Segment(words[0].start_seconds, words[-1].end_seconds, words)
+
+
+class HeardText(BaseModel):
+    """Segments as the answers of files and the finals of streams have them."""
+
+    segments: list[HeardSegment]
+
+    def written(self, kind: Literal["srt", "vtt"]) -> str:
+        segments = [segment.segment() for segment in self.segments if segment.words]
+        return SUBTITLES[kind](segments, SubtitleShape(), name_channels=False)
 
 
 @router.get("/")
@@ -49,6 +85,28 @@ async def state(service: TheService) -> Response:
         },
         headers=HEADERS,
     )
+
+
+@router.post("/page/subtitles/{kind}")
+async def subtitles(request: Request, _: Client, kind: Literal["srt", "vtt"]) -> Response:
+    try:
+        heard = HeardText.model_validate_json(await _small_body(request))
+    except ValidationError as error:
+        complaint = first_complaint(error)
+        raise InvalidParameterError(
+            complaint.field, f"not the segments of a transcript: {complaint.message}"
+        ) from error
+    # Off the event loop: hours of words take a moment.
+    return Response(await asyncio.to_thread(heard.written, kind), media_type=TEXT_TYPES[kind])
+
+
+async def _small_body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > TRANSCRIPT_BYTES:
+            raise InvalidParameterError("segments", f"more than {TRANSCRIPT_BYTES} bytes of segments")
+    return bytes(body)
 
 
 @router.get("/page/{name}")
