@@ -12,30 +12,22 @@ from functools import lru_cache
 
 from onebit_model.text.normalization import normalise
 from onebit_model.text.spoken_forms import ABBREVIATIONS
+from onebit_model.text.spoken_numbers import ONES, TEENS, TENS, ordinal_word
 
-_ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_TEENS = (
-    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_ORDINALS = (
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
-    "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
-    "twentieth",
-)  # fmt: skip
-_LATE_ORDINALS = ("thirtieth", "fortieth", "fiftieth", "sixtieth", "seventieth", "eightieth", "ninetieth")
+_UNDER_TWENTY = (*ONES, *TEENS)
+_ORDINALS = tuple(map(ordinal_word, (*_UNDER_TWENTY, *TENS)))
 
 
 def _any_of(*words: str) -> str:
     return f"(?:{'|'.join(words)})"
 
 
-_ONE, _TEEN, _TEN = (_any_of(*words) for words in (_ONES, _TEENS, _TENS))
-_SMALL = _any_of(*_ONES, *_TEENS, *_TENS)
+_ONE, _TEEN, _TEN = (_any_of(*words) for words in (ONES, TEENS, TENS))
+_SMALL = _any_of(*ONES, *TEENS, *TENS)
 _MULTIPLE = _any_of("hundred", "thousand", "million", "billion", "trillion")
 _COUNT = _any_of(_SMALL, _MULTIPLE, "oh")
-_FIGURE = _any_of(*_ONES, "oh", "zero", "o")
-_ORDINAL = _any_of(*_ORDINALS, *_LATE_ORDINALS)
+_FIGURE = _any_of(*ONES, "oh", "zero", "o")
+_ORDINAL = _any_of(*_ORDINALS)
 
 Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -59,11 +51,11 @@ _NUMBERS: tuple[Rule, ...] = (
     _rule(rf"({_MULTIPLE}) and (?=(?:{_SMALL}|{_ORDINAL})\b)", r"\1 "),
     _rule(
         rf"{_BEFORE}one thousand (?P<ones>{_ONE}) hundred",
-        _alone(lambda m: f"{_TEENS[_ONES.index(m['ones']) + 1]} hundred"),
+        _alone(lambda m: f"{TEENS[ONES.index(m['ones']) + 1]} hundred"),
     ),
     _rule(
         rf"{_BEFORE}(?P<tens>{_TEN}) (?P<ones>{_ONE}) hundred",
-        _alone(lambda m: f"{_ONES[_TENS.index(m['tens']) + 1]} thousand {m['ones']} hundred"),
+        _alone(lambda m: f"{ONES[TENS.index(m['tens']) + 1]} thousand {m['ones']} hundred"),
     ),
     _rule(
         rf"{_BEFORE}(?P<thousands>one|two) thousand (?={_TEEN}|{_TEN})",
@@ -87,14 +79,11 @@ _MONTHS = _any_of(
 
 
 def _day(match: re.Match[str]) -> str:
-    number = match["unit"]
-    values = dict(zip(_ORDINALS, [*_ONES, *_TEENS, "twenty"], strict=True)) | {"thirtieth": "thirty"}
-    return f"{match['month']} {match['ten'] or ''}{values[number]}"
+    return f"{match['month']} {match['tens'] or ''}{_UNORDERED[match['last']]}"
 
 
-_DAY = _rule(
-    rf"(?P<month>{_MONTHS}) (?:the )?(?P<ten>(?:twenty|thirty) )?(?P<unit>{_any_of(*_ORDINALS, 'thirtieth')})", _day
-)
+_UNORDERED = dict(zip(_ORDINALS, (*_UNDER_TWENTY, *TENS), strict=True))
+_DAY = _rule(rf"(?P<month>{_MONTHS}) (?:the )?(?P<tens>(?:twenty|thirty) )?(?P<last>{_any_of(*_ORDINALS[:21])})", _day)
 
 _ROMANS = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xvii",
            "xviii", "xix", "xx")  # fmt: skip
@@ -108,7 +97,7 @@ def _roman(match: re.Match[str]) -> str:
     """Henry VIII is the eighth, Chapter VIII is eight."""
     at = _ROMANS.index(match["roman"]) + 1
     if re.fullmatch(_COUNTED, match["named"]):
-        return f"{match['named']} {[*_ONES, *_TEENS, 'twenty'][at]}"
+        return f"{match['named']} {[*ONES, *TEENS, 'twenty'][at]}"
     return f"{match['named']} {'' if match['named'] == 'the' else 'the '}{_ORDINALS[at]}"
 
 

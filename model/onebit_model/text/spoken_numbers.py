@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import re
+ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEENS = (
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+GROUPS = ("thousand", "million", "billion", "trillion")
+ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
 
 # As many digits as people say as one number; longer ones are read digit by digit.
 MOST_DIGITS = 6
-MOST_GROUPED_DIGITS = 15
+MOST_GROUPED_DIGITS = 3 * (len(GROUPS) + 1)
 
 O_CLOCK = " o'clock"
 CURRENCIES = {
@@ -17,17 +26,43 @@ CURRENCIES = {
 
 
 def cardinal(value: int) -> str:
-    return _plain(value, "cardinal")
+    """0 to 999,999,999,999,999, with `and` before what follows the hundreds, or the last two digits."""
+    if not value:
+        return "zero"
+    higher, last = divmod(value, 1000)
+    said: list[str] = []
+    for name in GROUPS:
+        higher, group = divmod(higher, 1000)
+        if group:
+            said.insert(0, f"{_below_a_thousand(group)} {name}")
+    if last:
+        said += [*(["and"] if said and last < 100 else []), _below_a_thousand(last)]
+    return " ".join(said)
+
+
+def _below_a_thousand(value: int) -> str:
+    hundreds, rest = divmod(value, 100)
+    said = [f"{ONES[hundreds - 1]} hundred"] if hundreds else []
+    if rest:
+        said += [*(["and"] if hundreds else []), _below_a_hundred(rest)]
+    return " ".join(said)
+
+
+def _below_a_hundred(value: int) -> str:
+    if value < 20:
+        return (*ONES, *TEENS)[value - 1]
+    tens, ones = divmod(value, 10)
+    return f"{TENS[tens - 2]} {ONES[ones - 1]}" if ones else TENS[tens - 2]
 
 
 def ordinal(value: int) -> str:
-    return _plain(value, "ordinal")
+    """Of the same range: the last word becomes an ordinal."""
+    before, space, last = cardinal(value).rpartition(" ")
+    return f"{before}{space}{ordinal_word(last)}"
 
 
-def _plain(value: int, form: str) -> str:
-    from num2words import num2words  # costs 30 ms, and most texts have no figure
-
-    return " ".join(re.sub("[-,]", " ", num2words(value, to=form)).split())
+def ordinal_word(word: str) -> str:
+    return ORDINALS.get(word) or (f"{word[:-1]}ieth" if word.endswith("y") else f"{word}th")
 
 
 def one_by_one(figures: str) -> str:

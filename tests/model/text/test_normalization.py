@@ -24,6 +24,9 @@ TABLE = {
     "105 or 1,250 people": "one hundred and five or one thousand two hundred and fifty people",
     "1,000,000": "one million",
     "0 and 00 and 05 and 007": "zero and oh zero and oh five and zero zero seven",
+    "1,000,001 and 1,100,012": "one million and one and one million one hundred thousand and twelve",
+    "20,300 of 105,000": "twenty thousand three hundred of one hundred and five thousand",
+    "2,000,000,000,000": "two trillion",
     "1234567": "one two three four five six seven",
     "1,111,111,111,111,111": " ".join(["one"] * 16),
     "3.14, .5 and 0.05": "three point one four point five and zero point zero five",
@@ -42,6 +45,7 @@ TABLE = {
     # Ordinals.
     "the 1st, 2nd, 3RD and 21st": "the first second third and twenty first",
     "May 3rd": "may third",
+    "the 8th, 12th, 40th and 100th": "the eighth twelfth fortieth and one hundredth",
     "the 1,001st night": "the one thousand and first night",
     # Money.
     "$5, $1 and £1": "five dollars one dollar and one pound",
