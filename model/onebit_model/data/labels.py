@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import groupby
 
 from onebit_model.text.canonical_forms import canonical
 from onebit_model.text.normalization import Unit, normalise, spoken_units
+
+LEAST_LIKENESS = 0.65  # between Faris and Ferris, 0.73, and seamed and Seen, 0.6
 
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "…": "..."})
 _WRAPPED = re.compile(r"""(["'])(?P<text>.*)\1""", re.DOTALL)
@@ -182,17 +185,24 @@ def _recased(span: _Span, begins: bool) -> str:
 
 def _own_words(span: _Span, begins: bool) -> list[str]:
     words = [_own_case(h.given) for h in span.heard]
-    if begins or _is_name(span):
+    opening: str = _OPENING.findall(span.written)[0]
+    begins_quote = bool(opening) and span.written.removeprefix(opening)[:1].isupper()
+    if begins or begins_quote or _is_name(span):
         words[0] = _capitalised(words[0])
-    words[0] = _OPENING.findall(span.written)[0] + words[0]
+    words[0] = opening + words[0]
     words[-1] += _punctuation_after(span.written)
     return words
 
 
 def _is_name(span: _Span) -> bool:
-    """One word for another one that has a capital: a name that the recogniser spells otherwise."""
-    is_word = len(span.heard) == len(span.said) == 1
-    return is_word and not span.begins and span.written.lstrip("\"'([")[:1].isupper()
+    """One word for another one like it that has a capital: a name that the recogniser spells otherwise.
+
+    Recognisers give capitals to what they do not know; a word that is less alike is rather a common one.
+    """
+    if span.begins or not len(span.heard) == len(span.said) == 1 or not span.written.lstrip("\"'([")[:1].isupper():
+        return False
+    heard, said = span.heard[0].word, span.said[0]
+    return heard[0] == said[0] and SequenceMatcher(None, heard, said, autojunk=False).ratio() > LEAST_LIKENESS
 
 
 def _punctuation_after(token: str) -> str:

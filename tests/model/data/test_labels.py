@@ -51,6 +51,8 @@ from onebit_model.text.canonical_forms import canonical
         # Names keep their capital under another spelling.
         ("NOR IS MISTER QUILTER'S MANNER", "Nor is Mr. Kwilter's manner.", "Nor is Mr. Quilter's manner."),
         ("WE MET ANNE THERE", "We met Ann there.", "We met Anne there."),
+        ("AND FIFTY GUINEAS WERE OFFERED", "And 50 Juinas were offered.", "And 50 guineas were offered."),
+        ("AT THE END SEAMED ONE", "At the end Seen one", "At the end seamed one"),
         ("A MAN MET ANNE", "The man met Ann.", "A man met Anne."),
         # Words that one side lacks.
         ("AND THE MAN WENT HOME", "The man went home.", "And the man went home."),
