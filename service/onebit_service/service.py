@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from onebit_service.metrics import Metrics
 from onebit_service.scheduling.engine_thread import EngineFactory
 from onebit_service.scheduling.reference_scorer import ReferenceScorer
 from onebit_service.scheduling.scheduler import Scheduler
+from onebit_service.scheduling.work import Clock
 from onebit_service.security import Keys, RateLimit
 from onebit_service.settings import Settings
 from onebit_service.tracing import Tracing
@@ -49,10 +51,13 @@ def check_reference_sets(names: Iterable[str]) -> None:
 
 
 class Service:
-    def __init__(self, settings: Settings, make_engine: EngineFactory = Recognizer.engine) -> None:
+    def __init__(
+        self, settings: Settings, make_engine: EngineFactory = Recognizer.engine, clock: Clock = time.monotonic
+    ) -> None:
         """Raises ModelFileError or SettingError: what is wrong with the file or a setting is known at once."""
         self.settings = settings
         self._make_engine = make_engine
+        self._clock = clock
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
         self.language_model = chosen_language_model(settings.language_model, self.packed.vocabulary)
@@ -112,7 +117,7 @@ class Service:
             recognizer = Recognizer(self.packed, isa, self.language_model)
             self.packed.release_pages()
             threads = self.settings.engine_threads or len(os.sched_getaffinity(0))
-            scheduler = Scheduler(recognizer, self.settings, threads, self.metrics, self._make_engine)
+            scheduler = Scheduler(recognizer, self.settings, threads, self.metrics, self._make_engine, self._clock)
             scheduler.start()
             self._describe(recognizer)
             self._scheduler = scheduler

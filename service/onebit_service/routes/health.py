@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from onebit_service.errors import DrainingError
+from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.routes.api_documents import LIVE_ANSWERS, METRICS_ANSWERS, READY_ANSWERS
 from onebit_service.routes.dependencies import TheService
 
@@ -23,10 +23,12 @@ async def live(service: TheService) -> Response:
 
 @router.get("/health/ready", responses=READY_ANSWERS)
 async def ready(service: TheService) -> Response:
-    """200 while new work is taken."""
+    """200 while new work is taken; not where none was for a minute although some was offered."""
     scheduler = service.scheduler
     if scheduler.draining:
         raise DrainingError("the server is shutting down", 5.0)
+    if scheduler.is_stuck:
+        raise OverloadedError("nothing that was offered has been let in for a minute", 5.0)
     return JSONResponse({"status": "ready"})
 
 

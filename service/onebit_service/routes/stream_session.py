@@ -14,6 +14,7 @@ from onebit_model.audio.reading import PcmFormat, Resampler
 from onebit_model.errors import InvalidAudioError, SearchOptionError
 from onebit_model.recognition.live import Event, Final, LiveOptions
 from onebit_service.errors import BadMessageError, IdleError, TooFarAheadError, WrongFrameError
+from onebit_service.routes.peer import Connection
 from onebit_service.routes.stream_messages import (
     Done,
     Finalize,
@@ -149,7 +150,7 @@ class StreamSession:
 
     async def _converse(self) -> None:
         """Receives and sends at the same time, until one of the two ends or nothing comes any more."""
-        parts = (self._receive_all(), self._send_all(), self._watch_idleness())
+        parts = (self._receive_all(), self._send_all(), self._watch_idleness(), self._watch_peer())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -163,6 +164,15 @@ class StreamSession:
             # An error knows this frame; if the frame went on knowing the error's task, the two would keep each other
             # and the memory of the stream until the garbage collector comes.
             del task, tasks, parts
+
+    async def _watch_peer(self) -> None:
+        """A client that is held back is not listened to: that it has left shows at its connection alone."""
+        connection: Connection | None = getattr(self._websocket.state, "connection", None)
+        if connection is None:  # another server than ours
+            await asyncio.Event().wait()
+        else:
+            await connection.closed()
+            raise WebSocketDisconnect(1006)
 
     # Receiving
 

@@ -28,6 +28,7 @@ from onebit_service.scheduling.engine_thread import EngineFactory, EngineThread,
 from onebit_service.scheduling.fair_queue import FairQueue
 from onebit_service.scheduling.file_turns import FileTurns
 from onebit_service.scheduling.idle_work import IdleWork
+from onebit_service.scheduling.intake import Intake
 from onebit_service.scheduling.recent_waits import RecentWaits
 from onebit_service.scheduling.work import (
     Clock,
@@ -71,6 +72,7 @@ class Scheduler:
         self._file_jobs: set[FileJob] = set()
         self._stream_jobs: set[StreamJob] = set()
         self._stream_slots = 0
+        self._intake = Intake(clock)
         self._draining = False
         self._stopped = False
         tools = Tools(recognizer, make_engine, SileroVoice(), metrics, clock)
@@ -110,6 +112,11 @@ class Scheduler:
         return bool(self._file_jobs or self._stream_slots)
 
     @property
+    def is_stuck(self) -> bool:
+        """Nothing has been let in for a minute although something was offered."""
+        return self._intake.is_stuck
+
+    @property
     def engines_alive(self) -> bool:
         return all(lane.is_alive() for lane in self._lanes)
 
@@ -118,9 +125,10 @@ class Scheduler:
         self.recognizer.require(request.bits)
         self._refuse_when_draining()
         if len(self._file_jobs) >= self._settings.max_files:
-            raise OverloadedError(f"{len(self._file_jobs)} files are being transcribed already")
+            raise self._overload(f"{len(self._file_jobs)} files are being transcribed already", 1.0)
         if (delay := self._oldest_wait()) > self._settings.queue_seconds:
-            raise OverloadedError(f"work has been waiting for {delay:.0f} s already", min(delay, 60.0))
+            raise self._overload(f"work has been waiting for {delay:.0f} s already", min(delay, 60.0))
+        self._intake.moved()
         job = FileJob(request, asyncio.get_running_loop(), self._file_queue)
         self._file_jobs.add(job)
         self.metrics.queue_depth.set(len(self._file_jobs))
@@ -130,6 +138,7 @@ class Scheduler:
         """The file is done with, one way or the other."""
         self._forget(job)
         self._file_jobs.discard(job)
+        self._intake.moved()
         self.metrics.queue_depth.set(len(self._file_jobs))
 
     @contextmanager
@@ -137,17 +146,19 @@ class Scheduler:
         """Lets a connection in, or raises BusyError. It counts from here on, whether it says anything or not."""
         self._refuse_when_draining()
         if self._stream_slots >= self._settings.max_streams:
-            raise OverloadedError(f"{self._stream_slots} streams are open already", 5.0)
+            raise self._overload(f"{self._stream_slots} streams are open already", 5.0)
         with self._lock:
             wait_seconds = self._waits.median_seconds()
         if wait_seconds > self._settings.max_stream_wait_seconds:
-            raise OverloadedError(f"streams wait {wait_seconds:.2f} s for an engine already", 5.0)
+            raise self._overload(f"streams wait {wait_seconds:.2f} s for an engine already", 5.0)
+        self._intake.moved()
         self._stream_slots += 1
         self.metrics.streams_active.set(self._stream_slots)
         try:
             yield
         finally:
             self._stream_slots -= 1
+            self._intake.moved()
             self.metrics.streams_active.set(self._stream_slots)
 
     def open_stream(self, bits: int, options: LiveOptions, deliver: Callable[[News], None]) -> StreamJob:
@@ -179,6 +190,10 @@ class Scheduler:
     def _refuse_when_draining(self) -> None:
         if self._draining:
             raise DrainingError("the server is shutting down", 5.0)
+
+    def _overload(self, message: str, retry_after_seconds: float) -> OverloadedError:
+        self._intake.refused()
+        return OverloadedError(message, retry_after_seconds)
 
     def _oldest_wait(self) -> float:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -19,15 +20,20 @@ from onebit_service.routes import transcribe as transcribe_route
 from onebit_service.routes.error_answers import install_error_answers
 from onebit_service.routes.request_context import RequestContext
 from onebit_service.scheduling.engine_thread import EngineFactory
+from onebit_service.scheduling.work import Clock
 from onebit_service.service import Service
 from onebit_service.settings import Settings
 
 
-def create_app(settings: Settings | None = None, make_engine: EngineFactory = Recognizer.engine) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    make_engine: EngineFactory = Recognizer.engine,
+    clock: Clock = time.monotonic,
+) -> FastAPI:
     """Raises ModelFileError and InvalidParameterError before anything listens."""
     settings = settings or Settings()
     configure_logs(settings)
-    service = Service(settings, make_engine)
+    service = Service(settings, make_engine, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ uvicorn alone closes its listener at SIGTERM and drops every WebSocket. Here the
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import time
@@ -24,8 +25,9 @@ from onebit_service.service import Service
 
 log = structlog.get_logger("onebit.server")
 
-# For the answers of what was cut off to leave.
+# For the answers of what was cut off to leave, and for connections to close after that.
 FAREWELL_SECONDS = 2.0
+LEAST_FAREWELL_SECONDS = 1.0
 LARGEST_FRAME_BYTES = 1 << 20
 
 
@@ -77,6 +79,8 @@ class Server(uvicorn.Server):
             self._drain_until = now + FAREWELL_SECONDS
             scheduler.fail_all(_cut_off_error())
         self.should_exit = not scheduler.busy or (self._cut_off and now >= self._drain_until)
+        # What is computed may still be on its way to a client that takes its time, but not for longer than all of this.
+        self.config.timeout_graceful_shutdown = math.ceil(max(self._drain_until - now, LEAST_FAREWELL_SECONDS))
 
 
 def _cut_off_error() -> DrainingError:
@@ -99,7 +103,6 @@ def serve(app: FastAPI) -> int:
         ws_per_message_deflate=False,
         # Streams have an idle timer of their own; pongs would wait behind audio that is held back.
         ws_ping_interval=None,
-        timeout_graceful_shutdown=5,
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
     )

@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 from websockets.asyncio.client import connect
 
+from onebit_service.scheduling.work import FileJob, FileRequest
 from onebit_service.server.application import create_app
 from onebit_service.settings import Settings
 
@@ -177,3 +178,27 @@ async def test_streams(small: Any, clip: Any) -> None:
     assert max(await asyncio.gather(*admitted)) < PATIENCE * 0.3
     assert_prompt(times)
     assert small.gauge("asr_streams_active") == 0
+
+
+def test_a_server_whose_places_are_all_held_is_not_ready(model_file: Any, clip: Any) -> None:
+    """For a minute; with the first place that comes back it is ready again."""
+    now = 100.0
+    settings = Settings(model=str(model_file), max_files=1, engine_threads=1, reference_interval_seconds=0)
+    with TestClient(create_app(settings, clock=lambda: now)) as http:
+        while http.get("/health/ready").status_code != 200:
+            time.sleep(0.02)
+        scheduler = http.app.state.service.scheduler  # type: ignore[attr-defined]
+
+        async def take() -> FileJob:
+            return scheduler.submit(FileRequest("somebody", 1))
+
+        assert http.portal is not None
+        held = http.portal.call(take)
+        for status in (200, 503):
+            assert http.post("/transcribe", content=clip.encoded()).status_code == 503
+            answer = http.get("/health/ready")
+            assert answer.status_code == status
+            now += 60
+        assert answer.json()["error"]["code"] == "overloaded"
+        http.portal.call(scheduler.leave, held)
+        assert http.get("/health/ready").status_code == 200

@@ -17,7 +17,7 @@ from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segmentation import AudioSegment
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.metrics import Metrics
-from onebit_service.scheduling import file_turns, recent_waits
+from onebit_service.scheduling import file_turns, intake, recent_waits
 from onebit_service.scheduling import scheduler as scheduler_module
 from onebit_service.scheduling.fair_queue import FairQueue
 from onebit_service.scheduling.file_turns import FileTurns
@@ -348,3 +348,25 @@ async def test_requests_come_before_idle_work(resting: Scheduler, recognizer: Re
     assert kinds == [StreamBatch, FileBatch, IdleWork]
     resting.close_stream(stream)
     resting.leave(file)
+
+
+async def test_a_server_that_lets_nothing_in_is_stuck(resting: Scheduler, clock: Clock) -> None:
+    """Until something comes to its end; not while nobody asks, and not while something is let in."""
+    files = [resting.submit(FileRequest("a", 1)) for _ in range(4)]
+    clock.now += 2 * intake.STUCK_SECONDS
+    assert not resting.is_stuck
+    for _ in range(2):
+        with pytest.raises(OverloadedError):
+            resting.submit(FileRequest("b", 1))
+        clock.now += 0.6 * intake.STUCK_SECONDS
+    assert resting.is_stuck
+    with resting.stream_slot():
+        assert not resting.is_stuck
+    with pytest.raises(OverloadedError):
+        resting.submit(FileRequest("b", 1))
+    clock.now += intake.STUCK_SECONDS
+    assert resting.is_stuck
+    resting.leave(files[0])
+    assert not resting.is_stuck
+    for file in files[1:]:
+        resting.leave(file)
