@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
 
 KEY_SUBPROTOCOL = "key."
+NOT_SENDABLE = "a key holds other characters than printable ASCII, and so could not be sent in a header"
 
 
 class Keys:
@@ -37,6 +38,8 @@ class Keys:
     @staticmethod
     def load(settings: Settings) -> Keys:
         keys = list(settings.api_keys)
+        if not all(map(_can_be_sent, keys)):
+            raise SettingError("api_keys", NOT_SENDABLE)
         if settings.api_keys_file:
             try:
                 lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
@@ -46,6 +49,8 @@ class Keys:
             keys += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             if not keys:
                 raise SettingError("api_keys_file", f"{settings.api_keys_file}: the file holds no key")
+            if not all(map(_can_be_sent, keys)):
+                raise SettingError("api_keys_file", f"{settings.api_keys_file}: {NOT_SENDABLE}")
         return Keys(keys)
 
     @property
@@ -64,6 +69,11 @@ class Keys:
         if not sum(hmac.compare_digest(digest, known) for known in self._digests):
             raise UnauthorizedError("the key is not valid")
         return "key:" + digest.hex()[:16]
+
+
+def _can_be_sent(key: str) -> bool:
+    """HTTP headers hold nothing else for sure."""
+    return key.isascii() and key.isprintable()
 
 
 def _digest(key: str) -> bytes:

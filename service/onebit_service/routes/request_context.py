@@ -27,6 +27,7 @@ ENDPOINTS = {
     "/health/ready": "health",
     "/metrics": "metrics",
     "/": "page",
+    "/docs": "page",
 }
 QUIET_ENDPOINTS = ("health", "metrics")
 CONTENT_POLICY = "; ".join(

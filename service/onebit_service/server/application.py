@@ -12,11 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_service.logs import configure_logs
+from onebit_service.routes import documentation as documentation_routes
 from onebit_service.routes import health as health_routes
 from onebit_service.routes import openai as openai_routes
 from onebit_service.routes import page as page_routes
 from onebit_service.routes import stream as stream_route
 from onebit_service.routes import transcribe as transcribe_route
+from onebit_service.routes.addresses import Addresses
 from onebit_service.routes.error_answers import install_error_answers
 from onebit_service.routes.request_context import RequestContext
 from onebit_service.scheduling.engine_thread import EngineFactory
@@ -47,7 +49,7 @@ def create_app(
         summary="Speech recognition at 1, 2 and 4 bits per weight.",
         lifespan=lifespan,
         redirect_slashes=False,
-        # FastAPI's pages about the interface load scripts from elsewhere; /openapi.json stays.
+        # FastAPI's pages about the interface load scripts from elsewhere; there is one of our own.
         docs_url=None,
         redoc_url=None,
     )
@@ -57,14 +59,17 @@ def create_app(
     app.include_router(stream_route.router)
     app.include_router(openai_routes.router)
     app.include_router(page_routes.router)
+    app.include_router(documentation_routes.router)
     install_error_answers(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_methods=["GET", "HEAD", "POST"],
+            # OpenAI's clients send headers of their own (x-stainless-...), and others may.
+            allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     app.add_middleware(RequestContext, service=service)
+    app.add_middleware(Addresses)
     return app
