@@ -35,11 +35,13 @@ log = structlog.get_logger("onebit")
 
 
 def chosen_ffmpeg(settings: Settings) -> Ffmpeg | None:
-    """The usual one may be absent, one that was named may not."""
-    found = Ffmpeg.find(settings.ffmpeg, settings.ffmpeg_seconds)
-    if found is None and settings.ffmpeg not in ("", "ffmpeg"):
+    """The usual one may be installed later, one that was named has to be there."""
+    if not settings.ffmpeg:
+        return None
+    ffmpeg = Ffmpeg(settings.ffmpeg, settings.ffmpeg_seconds)
+    if ffmpeg.program is None and settings.ffmpeg != "ffmpeg":
         raise SettingError("ffmpeg", f"{settings.ffmpeg}: there is no program here that can be run")
-    return found
+    return ffmpeg
 
 
 def check_reference_sets(names: Iterable[str]) -> None:

@@ -73,7 +73,9 @@ class Settings:
     min_upload_bytes_per_second: int = _setting(
         200, "Slowest upload, on average, after its first upload_idle_seconds.", least=0
     )
-    ffmpeg: str = _setting("ffmpeg", "Program for containers that libsndfile does not know (mp4, webm); empty: none.")
+    ffmpeg: str = _setting(
+        "ffmpeg", "Program for what libsndfile cannot read (mp4, webm), looked for when needed; empty: none."
+    )
     ffmpeg_seconds: float = _setting(600.0, "Longest run of ffmpeg for one file.", most=YEAR_SECONDS)
 
     max_stream_seconds: float = _setting(14400.0, "Longest audio of one stream; then it is stopped as if by `stop`.")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from onebit_model.audio.spool import Spool
 
+READ_BYTES = 1 << 16
+
 
 class ByteFeed:
     """A pipe inside the process: the producer never blocks, the reader does.
@@ -83,6 +85,13 @@ class ByteFeed:
             self._on_room()
         return data
 
+    def put_back(self, data: bytes) -> None:
+        """By the reader: what it took and leaves to whoever reads next."""
+        with self._changed:
+            if data and not self._abandoned and self._error is None:
+                self._chunks.appendleft(memoryview(data))
+                self._waiting_bytes += len(data)
+
     def abandon(self) -> None:
         """The reader wants no more: what waits and what still comes is dropped, and a read in progress ends."""
         with self._changed:
@@ -141,3 +150,30 @@ class ByteFeed:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+class Lookahead:
+    """What was read of a feed and not used yet, for whoever has to see further than it takes."""
+
+    def __init__(self, feed: ByteFeed) -> None:
+        self._feed = feed
+        self.waiting = bytearray()
+
+    def has(self, count: int) -> bool:
+        """Are so many bytes waiting? Reads them; fewer only at the end."""
+        while len(self.waiting) < count:
+            data = self._feed.read(READ_BYTES)
+            if not data:
+                return False
+            self.waiting += data
+        return True
+
+    def take(self, count: int) -> bytes:
+        data = bytes(self.waiting[:count])
+        del self.waiting[:count]
+        return data
+
+    def put_back(self, before: bytes = b"") -> None:
+        """Leaves to the feed's next reader `before` and then everything that waits here."""
+        self._feed.put_back(before + bytes(self.waiting))
+        self.waiting.clear()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ import numpy.typing as npt
 import soxr
 
 from onebit_model.audio.byte_feed import ByteFeed
-from onebit_model.audio.containers import SampleReader, open_container
+from onebit_model.audio.containers import Ending, Part, SampleReader, parts
+from onebit_model.audio.downmix import Downmix
 from onebit_model.audio.ffmpeg import Ffmpeg
 from onebit_model.config import SAMPLE_RATE
 from onebit_model.errors import AudioTooLargeError, InvalidAudioError, MissingAudioError, UnsupportedMediaError
@@ -122,14 +123,14 @@ class PcmReader:
         self._rest = b""
         self.sample_rate = pcm.sample_rate
         self.channels = pcm.channels
-        self.ended_early = False
+        self.is_cut = False
 
     def read(self) -> Samples:
         data = self._rest
         while len(data) < self._pcm.frame_bytes:
             more = self._feed.read(PCM_BLOCK_BYTES)
             if not more:
-                self.ended_early = bool(data)
+                self.is_cut = bool(data)
                 return np.zeros((0, self.channels), np.float32)
             data += more
         whole = len(data) - len(data) % self._pcm.frame_bytes
@@ -146,50 +147,110 @@ class AudioOptions:
 
 
 class Audio:
-    """Decoded audio that may still be arriving. One track (column) per transcript that is wanted of it."""
+    """Decoded audio that may still be arriving. One track (column) per transcript that is wanted of it.
 
-    def __init__(self, reader: SampleReader, options: AudioOptions) -> None:
-        if not LOWEST_RATE <= reader.sample_rate <= HIGHEST_RATE:
-            raise UnsupportedMediaError(f"a sample rate of {reader.sample_rate} Hz is not supported")
-        if not 1 <= reader.channels <= MAXIMUM_CHANNELS:
-            raise UnsupportedMediaError(f"{reader.channels} channels are not supported")
+    It may come in several parts: files that were joined, or the sound before and behind a hole in a file's time.
+    """
+
+    def __init__(self, parts: Iterator[Part], options: AudioOptions, warnings: set[str]) -> None:
+        """`parts`: at least one; they may add to `warnings`."""
+        self._part = next(parts)
+        self._parts = parts
+        self._options = options
+        self._warnings = warnings
+        self._seconds = 0.0
+        reader = self._part.reader
+        _check_form(reader)
         if isinstance(options.channel, int) and options.channel >= reader.channels:
             raise NoSuchChannelError(options.channel, reader.channels)
-        self._reader = reader
-        self._options = options
-        self._frames = 0
         self.tracks = reader.channels if options.channel == "split" else 1
 
     @property
     def duration_seconds(self) -> float:
-        return self._frames / self._reader.sample_rate
+        """How far it has been read, on the clock of the container."""
+        return self._seconds
 
     @property
     def warnings(self) -> list[str]:
-        return ["truncated"] if self._reader.ended_early else []
+        """`truncated`, `incomplete`, `other_tracks`, `opposite_channels`, `channels_differ`: see docs/http.md."""
+        return sorted(self._warnings)
 
     def blocks(self) -> Iterator[Samples]:
         """(samples, tracks) float32 at 16 kHz; raises AudioError in the middle when the audio turns out to be bad."""
-        resampler = Resampler(self._reader.sample_rate, self.tracks)
-        while len(block := self._reader.read()):
-            self._frames += len(block)
-            self._check(block)
-            yield resampler.push(self._select(np.clip(block, -LOUDEST, LOUDEST)))
-        yield resampler.finish()
+        yield from self._blocks_of(self._part, is_first=True)
+        for part in self._parts:
+            try:
+                _check_form(part.reader)
+                yield from self._blocks_of(part, is_first=False)
+            except UnsupportedMediaError:
+                self._warnings.add("incomplete")
 
-    def _check(self, block: Samples) -> None:
-        if not np.isfinite(block).all():
-            raise InvalidAudioError("the audio holds samples that are not finite numbers")
-        if self.duration_seconds > self._options.maximum_seconds:
+    def _blocks_of(self, part: Part, is_first: bool) -> Iterator[Samples]:
+        reader, selection = part.reader, Selection(self._options.channel, self.tracks, part.reader)
+        resampler = Resampler(reader.sample_rate, self.tracks)
+        begin_seconds, frames = self._seconds, 0
+        while len(block := reader.read()):
+            if not frames and is_first:
+                yield from self._silence(part.start_seconds())
+                begin_seconds = self._seconds
+            frames += len(block)
+            self._advance(begin_seconds + frames / reader.sample_rate)
+            if not np.isfinite(block).all():
+                raise InvalidAudioError("the audio holds samples that are not finite numbers")
+            yield resampler.push(selection.push(np.clip(block, -LOUDEST, LOUDEST)))
+        yield resampler.push(selection.finish())
+        yield resampler.finish()
+        self._warnings |= selection.warnings
+        ending = part.at_end(frames / reader.sample_rate)
+        self._warnings |= ending.warnings
+        yield from self._silence(ending.hole_seconds)
+
+    def _silence(self, seconds: float) -> Iterator[Samples]:
+        samples = round(seconds * SAMPLE_RATE)
+        self._advance(self._seconds + seconds)
+        while samples > 0:
+            block = np.zeros((min(samples, SAMPLE_RATE), self.tracks), np.float32)
+            samples -= len(block)
+            yield block
+
+    def _advance(self, seconds: float) -> None:
+        self._seconds = seconds
+        if seconds > self._options.maximum_seconds:
             raise AudioTooLargeError(f"the audio is longer than {self._options.maximum_seconds:g} seconds")
 
-    def _select(self, block: Samples) -> Samples:
-        channel = self._options.channel
-        if channel == "split" or block.shape[1] == 1:
-            return block
-        if channel == "mix":
-            return block.mean(axis=1, keepdims=True, dtype=np.float32)
-        return block[:, channel : channel + 1]
+
+def _check_form(reader: SampleReader) -> None:
+    if not LOWEST_RATE <= reader.sample_rate <= HIGHEST_RATE:
+        raise UnsupportedMediaError(f"a sample rate of {reader.sample_rate} Hz is not supported")
+    if not 1 <= reader.channels <= MAXIMUM_CHANNELS:
+        raise UnsupportedMediaError(f"{reader.channels} channels are not supported")
+
+
+class Selection:
+    """The tracks that are wanted of one part's channels. A part may have other channels than the first one had."""
+
+    def __init__(self, channel: Channel, tracks: int, reader: SampleReader) -> None:
+        wanted = range(tracks) if channel == "split" else () if channel == "mix" else (channel,)
+        self._held = [number for number in wanted if number < reader.channels]
+        self._missing = len(wanted) - len(self._held)
+        self._lost = channel == "split" and reader.channels > tracks
+        self._downmix = Downmix(reader.sample_rate, reader.channels) if channel == "mix" else None
+
+    @property
+    def warnings(self) -> set[str]:
+        differ = {"channels_differ"} if self._missing or self._lost else set()
+        return differ | ({"opposite_channels"} if self._downmix is not None and self._downmix.has_left_out else set())
+
+    def push(self, block: Samples) -> Samples:
+        """(frames, channels) to (frames, tracks), some of them with the next block; a missing channel is silent."""
+        if self._downmix is not None:
+            return self._downmix.push(block) if block.shape[1] > 1 else block
+        held = block[:, self._held]
+        return np.pad(held, ((0, 0), (0, self._missing))) if self._missing else held
+
+    def finish(self) -> Samples:
+        empty = np.zeros((0, len(self._held) + self._missing), np.float32)
+        return empty if self._downmix is None else self._downmix.finish()
 
 
 class NoSuchChannelError(InvalidAudioError):
@@ -225,8 +286,12 @@ class Resampler:
 
 @contextmanager
 def open_audio(feed: ByteFeed, options: AudioOptions) -> Iterator[Audio]:
-    if options.pcm is not None:
-        yield Audio(PcmReader(feed, options.pcm), options)
-        return
-    with open_container(feed, options.ffmpeg) as reader:
-        yield Audio(reader, options)
+    warnings: set[str] = set()
+    opened = parts(feed, options.ffmpeg, warnings) if options.pcm is None else _headerless(feed, options.pcm)
+    with closing(opened):
+        yield Audio(opened, options, warnings)
+
+
+def _headerless(feed: ByteFeed, pcm: PcmFormat) -> Generator[Part]:
+    reader = PcmReader(feed, pcm)
+    yield Part(reader, lambda _: Ending({"truncated"} if reader.is_cut else set()))

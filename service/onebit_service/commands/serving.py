@@ -73,7 +73,7 @@ def transcribe_file(
     """The texts of a file's segments, read by the same code as an upload."""
     reader = FileFeed(source)
     reader.start()
-    options = AudioOptions(ffmpeg=Ffmpeg.find("ffmpeg", 3600.0))
+    options = AudioOptions(ffmpeg=Ffmpeg("ffmpeg", 3600.0))
     engine = recognizer.engine(bits)
     try:
         with open_audio(reader.feed, options) as audio:

@@ -115,7 +115,7 @@ def _pcm_blocks(source: IO[bytes]) -> Iterator[bytes]:
     reader = FileFeed(source)
     reader.start()
     try:
-        with open_audio(reader.feed, AudioOptions(ffmpeg=Ffmpeg.find("ffmpeg", 3600.0))) as audio:
+        with open_audio(reader.feed, AudioOptions(ffmpeg=Ffmpeg("ffmpeg", 3600.0))) as audio:
             for block in audio.blocks():
                 yield (np.clip(block[:, 0], -1, 1) * 32767).astype("<i2").tobytes()
     finally:

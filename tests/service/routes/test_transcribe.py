@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from onebit_model.text.search import GREEDY
 
@@ -237,6 +238,25 @@ def test_truncated_audio_of_any_container(client: httpx.Client, clip: Any, conta
     assert answer.status_code == 200, answer.text
     assert answer.json()["warnings"] == ["truncated"]
     assert answer.json()["duration_seconds"] == pytest.approx(clip.seconds * share, abs=0.2)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "FLOAT")])
+def test_joined_files_are_transcribed_to_the_end(
+    client: httpx.Client, clip: Any, expected: str, container: str, subtype: str
+) -> None:
+    answer = client.post("/transcribe", content=clip.encoded(format=container, subtype=subtype) * 2)
+    assert len(text_of(answer).split()) > 1.5 * len(expected.split())
+    assert answer.json()["duration_seconds"] == pytest.approx(2 * clip.seconds, abs=0.1)
+    assert answer.json()["segments"][-1]["end"] > clip.seconds
+    assert answer.json()["warnings"] == []
+
+
+def test_opposite_channels_are_heard(client: httpx.Client, clip: Any, expected: str) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.stack([clip.samples, -clip.samples], axis=1), 16_000, format="WAV", subtype="FLOAT")
+    answer = client.post("/transcribe", content=buffer.getvalue())
+    assert text_of(answer) == expected
+    assert answer.json()["warnings"] == ["opposite_channels"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\\..\\b.wav", "a.wav; rm -rf ~", "x" * 1000])
