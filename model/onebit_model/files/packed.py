@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,12 +42,17 @@ class ModelDescription:
     wer: Mapping[str, object] = field(default_factory=dict)
     allocation: Allocation = field(default_factory=Allocation)
     calibration: Calibration = field(default_factory=Calibration)
+    alignment_heads: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bits or any(b not in PRECISIONS for b in self.bits) or list(self.bits) != sorted(set(self.bits)):
             raise ModelFileError(f"bits must be a rising selection of {PRECISIONS}, not {list(self.bits)}")
         if len(self.vocabulary) != self.config.vocabulary_size or not all(isinstance(p, str) for p in self.vocabulary):
             raise ModelFileError(f"the vocabulary must be {self.config.vocabulary_size} pieces of text")
+        config = self.config
+        for block, head in self.alignment_heads:
+            if not (0 <= block < config.decoder_blocks and 0 <= head < config.heads):
+                raise ModelFileError(f"alignment head {head} of block {block} is none of this network's decoder")
         unknown = self.allocation.layers() - {layer.name for layer in low_bit_layers(self.config)}
         if unknown:
             raise ModelFileError(f"planes are allocated to {min(unknown)}, which is no low-bit layer of this network")
@@ -148,7 +153,11 @@ def write_packed(path: str | Path, description: ModelDescription, tensors: Tenso
         "wer": json.dumps(description.wer, sort_keys=True),
     }
     if description.version > 1:
-        metadata |= {"planes": description.allocation.to_json(), "calibration": description.calibration.to_json()}
+        metadata |= {
+            "planes": description.allocation.to_json(),
+            "calibration": description.calibration.to_json(),
+            "alignment_heads": json.dumps(description.alignment_heads),
+        }
     write_tensor_file(Path(path), replace(KIND, version=description.version), metadata, arrays)
 
 
@@ -178,7 +187,6 @@ def model_config(text: str) -> ModelConfig:
 
 
 def _describe(metadata: dict[str, str]) -> ModelDescription:
-    is_first = int(metadata["version"]) == 1
     description = ModelDescription(
         config=model_config(metadata["config"]),
         vocabulary=tuple(json.loads(metadata["vocabulary"])),
@@ -186,12 +194,19 @@ def _describe(metadata: dict[str, str]) -> ModelDescription:
         training=json.loads(metadata["training"]),
         checkpoint_sha256=metadata["checkpoint_sha256"],
         wer=json.loads(metadata["wer"]),
-        allocation=Allocation() if is_first else Allocation.from_json(metadata["planes"]),
-        calibration=Calibration() if is_first else Calibration.from_json(metadata["calibration"]),
+        **({} if int(metadata["version"]) == 1 else _second_version(metadata)),
     )
-    if is_first and description.version > 1:
+    if int(metadata["version"]) < description.version:
         raise DamagedFileError("it says format version 1, which has no decoder")
     return description
+
+
+def _second_version(metadata: dict[str, str]) -> dict[str, Any]:
+    return {
+        "allocation": Allocation.from_json(metadata["planes"]),
+        "calibration": Calibration.from_json(metadata["calibration"]),
+        "alignment_heads": tuple((int(block), int(head)) for block, head in json.loads(metadata["alignment_heads"])),
+    }
 
 
 def _check(description: ModelDescription, tensors: Tensors) -> None:

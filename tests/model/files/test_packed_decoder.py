@@ -117,8 +117,10 @@ def test_calibration_is_straight_between_its_points() -> None:
     assert calibration.confidence(4, 0.37) == 0.37
 
 
-@pytest.mark.parametrize("key", ["planes", "calibration"])
-@pytest.mark.parametrize("value", [None, "]", "[]", '{"1": 3}', '{"x": {}}', '{"1": {"blocks.0.ff1.up": {}}}'])
+@pytest.mark.parametrize("key", ["planes", "calibration", "alignment_heads"])
+@pytest.mark.parametrize(
+    "value", [None, "]", '{"1": 3}', '{"x": {}}', '{"1": {"blocks.0.ff1.up": {}}}', "[[0, 2]]", "[[2, 0]]", "[1]"]
+)
 def test_metadata_of_version_2_must_be_whole(writing_path: Path, key: str, value: str | None) -> None:
     def change(header: dict[str, Any]) -> None:
         if value is None:
