@@ -27,6 +27,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._add_work()
+        self._add_decoder()
         self._add_streams_and_queue()
         self._add_model()
 
@@ -49,6 +50,17 @@ class Metrics:
         self.audio_seconds = self._counter("asr_audio_seconds_total", "Audio transcribed.", ("bits", "kind"))
         self.processing_seconds = self._counter(
             "asr_processing_seconds_total", "Computing time spent on it.", ("bits", "kind")
+        )
+
+    def _add_decoder(self) -> None:
+        self.decoder_pieces = self._counter(
+            "asr_decoder_pieces_total", "Pieces of text that the attention decoder wrote.", ("bits",)
+        )
+        self.decoder_seconds = self._counter(
+            "asr_decoder_seconds_total", "Computing time of the attention decoder.", ("bits",)
+        )
+        self.decoder_fallbacks = self._counter(
+            "asr_decoder_fallbacks_total", "Texts of the attention decoder that are not the answer.", ("bits", "reason")
         )
 
     def _add_streams_and_queue(self) -> None:

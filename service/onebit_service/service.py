@@ -20,7 +20,7 @@ from onebit_model.files.assets import model_path
 from onebit_model.files.packed import PackedModel, read_packed
 from onebit_model.recognition.recognizer import Recognizer, resident_bytes
 from onebit_model.text.language_model import chosen_language_model
-from onebit_model.text.search import Search, chosen_search
+from onebit_model.text.search import Decoder, Search, chosen_search, search_tools
 from onebit_service.errors import LoadingError, SettingError
 from onebit_service.metrics import Metrics
 from onebit_service.scheduling.engine_thread import EngineFactory
@@ -63,6 +63,7 @@ class Service:
         self.packed: PackedModel = read_packed(model_path(settings.model or None))
         self.packed.require(settings.default_bits)
         self.language_model = chosen_language_model(settings.language_model, self.packed.vocabulary)
+        self.search_tools = search_tools(self.packed, self.language_model)
         if settings.isa and settings.isa not in isa_names():
             raise SettingError("isa", f"{settings.isa!r} is not one of {', '.join(isa_names())}")
         self.metrics = Metrics()
@@ -101,9 +102,9 @@ class Service:
         """What a request asks for, or the default; UnsupportedBitsError for what the file does not hold."""
         return self.packed.require(self.settings.default_bits if bits is None else bits)
 
-    def search(self, beam: int | None, phrases: Iterable[str]) -> Search:
+    def search(self, beam: int | None, phrases: Iterable[str], decoder: Decoder | None = None) -> Search:
         """What a request asks for, or SearchOptionError."""
-        return chosen_search(beam, phrases, self.packed.vocabulary, self.language_model)
+        return chosen_search(beam, phrases, self.search_tools, decoder)
 
     @property
     def loaded(self) -> bool:

@@ -14,6 +14,7 @@ from onebit_model.files.calibration import Calibration
 from onebit_model.files.packed import ModelDescription, Tensors, write_packed
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from random_packed import ALLOCATION, TINY, VOCABULARY, WRITING, random_tensors
 
@@ -38,7 +39,9 @@ def description() -> ModelDescription:
 @pytest.fixture
 def writing_description(description: ModelDescription) -> ModelDescription:
     calibration = Calibration({1: ((0.0, 0.1), (0.5, 0.6), (1.0, 0.9))})
-    return replace(description, config=WRITING, allocation=ALLOCATION, calibration=calibration)
+    return replace(
+        description, config=WRITING, allocation=ALLOCATION, calibration=calibration, alignment_heads=((1, 0), (1, 1))
+    )
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ import soundfile
 
 from onebit_model.data.reference import read_set
 from onebit_model.files.assets import SHIPPED_MODEL
-from onebit_model.recognition.recognizer import Recognizer, Segment
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.segment import Segment
 
 START_SECONDS = 60.0
 Samples = npt.NDArray[np.float32]

@@ -98,7 +98,7 @@ def tally(
     for (_, reference, rows), own in zip(utterances, rare, strict=True):
         phrases = [*sorted(own), *generator.sample(pool, min(FOREIGN_HOTWORDS, len(pool)))][:MOST_HOTWORDS]
         hotwords = Hotwords(phrases, list(vocabulary)) if with_hotwords else None
-        search = Search(beam, hotwords, recognizer.language_model if beam > 1 else None)
+        search = Search(beam, hotwords, recognizer.tools.language_model if beam > 1 else None)
         result.add(reference, heard_text(rows, search, vocabulary), own, set(phrases))
     return result
 

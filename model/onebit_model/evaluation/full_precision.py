@@ -22,7 +22,7 @@ from onebit_model.network.greedy import greedy_tokens
 from onebit_model.recognition.segmentation import AudioSegment, Segmenter
 from onebit_model.text.decoding import Word, text_of, words_from_tokens
 from onebit_model.text.language_model import chosen_language_model
-from onebit_model.text.search import Search, chosen_search
+from onebit_model.text.search import Search, SearchTools, chosen_search
 from onebit_model.text.tokenizer import Tokenizer
 
 
@@ -58,7 +58,7 @@ def full_precision_model(
     network.eval().requires_grad_(False)
     vocabulary = Tokenizer(checkpoint.tokenizer).pieces
     front_end = LogMel()
-    search = chosen_search(beam, (), vocabulary, chosen_language_model(language_model, vocabulary))
+    search = chosen_search(beam, (), SearchTools(vocabulary, chosen_language_model(language_model, vocabulary)))
     find = _finder(search)
 
     def heard(segment: AudioSegment) -> list[Word]:

@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from onebit_kernels import Engine, Stream
+from onebit_kernels import Decoding, Stream
 from onebit_model.config import (
     CHUNK_UNIT_SAMPLES,
     MAXIMUM_SEGMENT_SAMPLES,
     OUTPUT_FRAME_SAMPLES,
     OUTPUT_FRAME_SECONDS,
     SAMPLE_RATE,
+    WHOLE_SEGMENT,
     LiveChunk,
 )
-from onebit_model.recognition.recognizer import Recognizer, Segment
+from onebit_model.recognition.desk import Desk
+from onebit_model.recognition.segment import Segment, Span
 from onebit_model.recognition.segmentation import CUT_REGION_SAMPLES, quietest_point
-from onebit_model.recognition.voice import VoiceDetector
 from onebit_model.text.decoding import TimedToken
 from onebit_model.text.search import GREEDY, Search
 
@@ -53,6 +55,8 @@ class LiveOptions:
     partials: bool = True
     endpoint_silence_seconds: float = 0.8
     search: Search = GREEDY
+    # How the attention decoder gets to see a segment: once more and as a whole, or as the chunks have left it.
+    second_pass: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,30 @@ class AudioTail:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+@dataclass
+class Ending:
+    """A segment that has come to its end, while the attention decoder writes its text.
+
+    `whole`: it is heard once more, as a whole; then `decoding` is its text on its way.
+    """
+
+    reason: Reason
+    end: int
+    next_start: int
+    heard: list[TimedToken]
+    whole: Stream | None = None
+    decoding: Decoding | None = None
+
+
 class LiveStream:
     """`push`, `finalize` and `stop` may be called while another thread is between `prepare` and `advance`."""
 
-    def __init__(
-        self, recognizer: Recognizer, engine: Engine, options: LiveOptions, voice: VoiceDetector | None
-    ) -> None:
-        self.core: Stream = options.search.open(engine, options.chunk)
+    def __init__(self, desk: Desk, options: LiveOptions) -> None:
+        self._writes = options.search.written is not None and desk.decoder is not None
+        self._chunks = options.search.open(desk.engine, options.chunk, self._writes and not options.second_pass)
         self.stopped = False
-        self._recognizer = recognizer
+        self._desk = desk
         self._options = options
-        self._voice = voice
         self._chunk_samples = options.chunk * CHUNK_UNIT_SAMPLES
         self._endpoint_frames = math.ceil(options.endpoint_silence_seconds / OUTPUT_FRAME_SECONDS)
         self._inbox: deque[Samples | Reason] = deque()
@@ -119,6 +136,7 @@ class LiveStream:
         self._audio = AudioTail()
         self._number = 0
         self._closing: Reason | None = None
+        self._ending: Ending | None = None
         self._begin(0)
 
     def _begin(self, position: int) -> None:
@@ -159,12 +177,33 @@ class LiveStream:
         """Would `prepare` and `advance` get anywhere?"""
         if self.stopped:
             return False
+        if self._ending is not None:
+            return True
         return self._closing is not None or self._marks_put > self._marks_taken or self._pushed >= self._feed_limit
 
-    # The computing side: prepare, then Engine.step of `core` if it is ready, then advance
+    @property
+    def due(self) -> Literal["chunk", "whole", "text"]:
+        """What its next step is: another chunk, the segment once more, or a part of its text."""
+        if self._ending is None:
+            return "chunk"
+        return "text" if self._ending.whole is None else "whole"
+
+    # The computing side: prepare, then Engine.step of `core` or a step of the decoder for `decoding`, then advance
+
+    @property
+    def core(self) -> Stream:
+        """What an engine is to step when `prepare` says so."""
+        return self._chunks if self._ending is None or self._ending.whole is None else self._ending.whole
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """What the attention decoder is to step."""
+        return None if self._ending is None else self._ending.decoding
 
     def prepare(self) -> bool:
-        """Feeds the core up to its next chunk; False when there is nothing to step."""
+        """Feeds the core up to its next chunk; False when there is nothing for an engine to step."""
+        if self._ending is not None:
+            return self._ending.whole is not None
         while not self.core.ready and self._closing is None:
             if self._feed():
                 continue
@@ -178,6 +217,8 @@ class LiveStream:
 
     def advance(self) -> list[Event]:
         """What is new since the last call."""
+        if self._ending is not None:
+            return self._write(self._ending)
         if self._fed == self._start:
             return self._finish(self._closing) if self._closing is not None else []
         result = self.core.take()
@@ -194,6 +235,8 @@ class LiveStream:
     @property
     def _oldest_needed(self) -> int:
         """What was decoded is looked at again from the end of the next chunk, or where the segment is cut at 30 s."""
+        if self._writes:
+            return self._start
         next_look = self._decoded + self._chunk_samples - LOOK_BACK_SAMPLES
         cut_region = self._start + MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
         return min(self._decoded, next_look, cut_region)
@@ -236,10 +279,10 @@ class LiveStream:
     def _is_endpoint(self, blank_frames: int) -> bool:
         if not self._endpoint_frames or blank_frames < self._endpoint_frames:
             return False
-        if self._voice is None or blank_frames >= VETO_FACTOR * self._endpoint_frames:
+        if self._desk.voice is None or blank_frames >= VETO_FACTOR * self._endpoint_frames:
             return True
         silence_samples = min(self._endpoint_frames * OUTPUT_FRAME_SAMPLES, VOICE_SAMPLES)
-        return not self._voice.hears_speech(self._audio.between(self._decoded - silence_samples, self._decoded))
+        return not self._desk.voice.hears_speech(self._audio.between(self._decoded - silence_samples, self._decoded))
 
     def _quietest(self, region_samples: int) -> int:
         start = max(self._start, self._decoded - region_samples)
@@ -248,7 +291,7 @@ class LiveStream:
     def _partial(self) -> list[Event]:
         if not self._options.partials:
             return []
-        segment = self._segment(self._tokens, self._decoded)
+        segment = self._desk.wording.heard(self._tokens, self._span(self._decoded))
         if segment.text == self._partial_text:
             return []
         self._partial_text = segment.text
@@ -259,23 +302,60 @@ class LiveStream:
         if reason == "max_segment":
             cut = self._quietest(CUT_REGION_SAMPLES)
             return self._end_segment(reason, cut, cut)
-        self.stopped = reason == "stop"
         return self._end_segment(reason, self._fed, self._fed)
 
     def _end_segment(self, reason: Reason, end: int, next_start: int) -> list[Event]:
-        tokens = [token for token in self._tokens if self._start + token.frame * OUTPUT_FRAME_SAMPLES < end]
-        segment = self._segment(tokens, end)
+        heard = [token for token in self._tokens if self._start + token.frame * OUTPUT_FRAME_SAMPLES < end]
+        ending = Ending(reason, end, next_start, heard)
+        if not self._writes or end == self._start:
+            return self._final(ending, self._desk.wording.heard(heard, self._span(end)))
+        self._ending = ending
+        if self._options.second_pass:
+            ending.whole = self._options.search.open(self._desk.engine, WHOLE_SEGMENT, keep_encoded=True)
+            ending.whole.feed(self._audio.between(self._start, end))
+            ending.whole.finish()
+        else:
+            frames = math.ceil((end - self._start) / OUTPUT_FRAME_SAMPLES)
+            ending.decoding = self._open_decoding(self._chunks, min(frames, self._chunks.encoded_frames))
+        return []
+
+    def _open_decoding(self, stream: Stream, frames: int | None = None) -> Decoding:
+        assert self._options.search.written is not None
+        assert self._desk.decoder is not None
+        return self._options.search.written.open(self._desk.decoder, stream, frames)
+
+    def _write(self, ending: Ending) -> list[Event]:
+        """The next part of writing, if the one before it is done."""
+        if ending.whole is not None:
+            if ending.whole.done:
+                result = ending.whole.take()
+                ending.heard = [*result.tokens, *result.tentative]
+                ending.decoding = self._open_decoding(ending.whole)
+                ending.whole = None
+            return []
+        if ending.decoding is None or not ending.decoding.done:
+            return []
+        samples = self._audio.between(self._start, ending.end)
+        finds_speech = partial(self._desk.finds_speech, samples)
+        written, bits = ending.decoding.written, self._desk.bits
+        segment = self._desk.wording.written(written, bits, ending.heard, self._span(ending.end), finds_speech)
+        self._ending = None
+        return self._final(ending, segment)
+
+    def _final(self, ending: Ending, segment: Segment) -> list[Event]:
         # Nobody asked about a stretch without words, unless with `finalize` or `stop`.
-        is_wanted = reason == "finalize" or bool(segment.words) or (reason == "stop" and end > self._start)
-        events: list[Event] = [Final(self._number, segment, reason)] if is_wanted else []
+        said = bool(segment.words)
+        is_wanted = ending.reason == "finalize" or said or (ending.reason == "stop" and ending.end > self._start)
+        events: list[Event] = [Final(self._number, segment, ending.reason)] if is_wanted else []
         self._number += is_wanted
-        self._restart(next_start)
+        self.stopped = ending.reason == "stop"
+        self._restart(ending.next_start)
         return events
 
     def _restart(self, position: int) -> None:
         self._closing = None
         self._begin(position)
-        self.core.reset()
+        self._chunks.reset()
 
-    def _segment(self, tokens: list[TimedToken], end: int) -> Segment:
-        return self._recognizer.segment(tokens, self._start / SAMPLE_RATE, end / SAMPLE_RATE)
+    def _span(self, end: int) -> Span:
+        return Span(self._start / SAMPLE_RATE, end / SAMPLE_RATE)

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from onebit_kernels import Engine, LanguageModel, Model, Stream
+from onebit_kernels import AttentionDecoder, Engine, LanguageModel, Model
 from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.files.assets import model_path
 from onebit_model.files.packed import PackedModel, read_packed, select_precisions
-from onebit_model.recognition.segmentation import AudioSegment, Segmenter
-from onebit_model.text.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
+from onebit_model.recognition.desk import Desk
+from onebit_model.recognition.segment import Segment, Wording
+from onebit_model.recognition.segment_batch import SegmentBatch
+from onebit_model.recognition.segmentation import AudioSegment, Samples, Segmenter
+from onebit_model.recognition.voice import SileroVoice, VoiceDetector
 from onebit_model.text.language_model import chosen_language_model
-from onebit_model.text.search import Search, chosen_search
+from onebit_model.text.search import Decoder, Search, chosen_search, search_tools
 
-Samples = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """What was said in one segment. The times are those of its words, or of its audio where there are none."""
-
-    start_seconds: float
-    end_seconds: float
-    words: tuple[Word, ...] = ()
-    track: int = 0
-
-    @property
-    def text(self) -> str:
-        return text_of(self.words)
-
-    @property
-    def confidence(self) -> float:
-        return confidence_of(self.words)
+# Segments of one recording that are computed together: more would only take memory.
+TOGETHER = 8
 
 
 class Recognizer:
@@ -51,10 +36,10 @@ class Recognizer:
         self.file_bytes = packed.file_bytes
         self.bits = packed.bits
         self.file_bytes_by_bits = {bits: packed.bytes_for(bits) for bits in packed.bits}
-        self.language_model = language_model
+        self.tools = search_tools(packed, language_model)
+        self.wording = Wording(packed.vocabulary, self.tools.pieces, packed.description.calibration)
+        self.model = loaded_model(packed, packed.bits, isa)
         self._packed = packed
-        tensors = {name: np.asarray(tensor) for name, tensor in packed.tensors.items()}
-        self.model = Model(packed.config.to_dict(), tensors, list(packed.bits), isa)
 
     @staticmethod
     def load(
@@ -68,6 +53,11 @@ class Recognizer:
     def vocabulary(self) -> tuple[str, ...]:
         return self.description.vocabulary
 
+    @cached_property
+    def voice(self) -> VoiceDetector:
+        """One for all threads."""
+        return SileroVoice()
+
     def require(self, bits: int) -> int:
         """`bits`, or UnsupportedBitsError."""
         return self._packed.require(bits)
@@ -75,18 +65,17 @@ class Recognizer:
     def engine(self, bits: int, exact: bool = False) -> Engine:
         return Engine(self.model, self.require(bits), exact)
 
-    def search(self, beam: int | None = None, hotwords: Iterable[str] = ()) -> Search:
-        """A search for this vocabulary, or SearchOptionError."""
-        return chosen_search(beam, hotwords, self.vocabulary, self.language_model)
+    def desk(self, engine: Engine, voice: VoiceDetector | None = None) -> Desk:
+        """What a thread with this engine computes with; a decoder's texts need a voice detector, the usual one if none
+        is given."""
+        if not self.model.has_decoder:
+            return Desk(engine, self.wording, None, voice)
+        decoder = AttentionDecoder(self.model, engine.bits, engine.exact, self.description.alignment_heads)
+        return Desk(engine, self.wording, decoder, voice or self.voice)
 
-    def segment(
-        self, tokens: Iterable[TimedToken], start_seconds: float, end_seconds: float, track: int = 0
-    ) -> Segment:
-        """Tokens counted from `start_seconds` to a segment with the times of its words."""
-        words = tuple(words_from_tokens(tokens, self.vocabulary, start_seconds))
-        if not words:
-            return Segment(start_seconds, end_seconds, (), track)
-        return Segment(words[0].start_seconds, min(words[-1].end_seconds, end_seconds), words, track)
+    def search(self, beam: int | None = None, hotwords: Iterable[str] = (), decoder: Decoder | None = None) -> Search:
+        """A search for this model, or SearchOptionError."""
+        return chosen_search(beam, hotwords, self.tools, decoder)
 
     def transcribe(
         self, samples: Samples, bits: int, chunk: Chunk = WHOLE_SEGMENT, search: Search | None = None
@@ -99,10 +88,11 @@ class Recognizer:
     ) -> Iterator[Segment]:
         """Blocks of one track as they come; each segment as soon as it is known."""
         segmenter = Segmenter()
-        searches = repeat(search or self.search())
+        desk = self.desk(engine)
+        chosen = search or self.search()
         for block in blocks:
-            yield from self.recognize(list(segmenter.push(block)), engine, chunk, searches)
-        yield from self.recognize(list(segmenter.finish()), engine, chunk, searches)
+            yield from _recognized(desk, chunk, chosen, segmenter.push(block))
+        yield from _recognized(desk, chunk, chosen, segmenter.finish())
 
     def recognize(
         self,
@@ -112,32 +102,31 @@ class Recognizer:
         searches: Iterable[Search] | None = None,
     ) -> list[Segment]:
         """Segments of any recordings, each with its search; their company does not change what is heard in them."""
-        streams = [
-            None if piece.is_silent else _fed_stream(engine, piece.samples, chunk, search)
-            for piece, search in zip(pieces, searches or repeat(self.search()), strict=False)
-        ]
-        working = [stream for stream in streams if stream is not None]
-        while working:
-            engine.step(working)
-            working = [stream for stream in working if not stream.done]
-        return [self._decoded(stream, piece) for stream, piece in zip(streams, pieces, strict=True)]
-
-    def _decoded(self, stream: Stream | None, piece: AudioSegment) -> Segment:
-        tokens: list[TimedToken] = []
-        if stream is not None:
-            result = stream.take()
-            tokens = [*result.tokens, *result.tentative]
-        return self.segment(tokens, piece.start_seconds, piece.start_seconds + piece.seconds, piece.track)
+        items = zip(pieces, searches or repeat(self.search()), strict=False)
+        desk = self.desk(engine)
+        batch = SegmentBatch(desk, chunk, items)
+        while not batch.done:
+            batch.step(desk)
+        return batch.segments()
 
 
-def _fed_stream(engine: Engine, samples: Samples, chunk: Chunk, search: Search) -> Stream:
-    stream = search.open(engine, chunk)
-    stream.feed(samples)
-    stream.finish()
-    return stream
+def _recognized(desk: Desk, chunk: Chunk, search: Search, pieces: Iterable[AudioSegment]) -> Iterator[Segment]:
+    rest = iter(pieces)
+    while together := list(islice(rest, TOGETHER)):
+        batch = SegmentBatch(desk, chunk, zip(together, repeat(search), strict=False))
+        while not batch.done:
+            batch.step(desk)
+        yield from batch.segments()
+
+
+def loaded_model(packed: PackedModel, bits: Sequence[int], isa: str | None = None) -> Model:
+    """The precisions `bits` of a packed file in the layout of the kernels."""
+    description = packed.description.only(bits)
+    tensors = select_precisions(packed.tensors, description)
+    arrays = {name: np.asarray(tensor) for name, tensor in tensors.items()}
+    return Model(packed.config.to_dict(), arrays, list(bits), isa, description.allocation.exceptions)
 
 
 def resident_bytes(packed: PackedModel, bits: int, isa: str | None = None) -> int:
     """What the weights would take if this precision alone were loaded; loads it for a moment to know."""
-    tensors = select_precisions(packed.tensors, packed.description.only((bits,)))
-    return Model(packed.config.to_dict(), tensors, [bits], isa).resident_bytes
+    return loaded_model(packed, (bits,), isa).resident_bytes

@@ -63,6 +63,16 @@ def quietest_point(samples: Samples) -> int:
     return quietest * STEP_SAMPLES + QUIET_WINDOW_SAMPLES // 2
 
 
+def loudest(samples: Samples, length_samples: int) -> Samples:
+    """The stretch of this length with the most energy; all samples where there are fewer."""
+    if len(samples) <= length_samples:
+        return samples
+    sums = np.concatenate([[0.0], np.cumsum(step_energies(samples), dtype=np.float64)])
+    steps = length_samples // STEP_SAMPLES
+    start = int(np.argmax(sums[steps:] - sums[:-steps])) * STEP_SAMPLES
+    return samples[start : start + length_samples]
+
+
 def step_energies(samples: Samples) -> npt.NDArray[np.float32]:
     """(steps,): the energy of each whole 10 ms."""
     steps = len(samples) // STEP_SAMPLES

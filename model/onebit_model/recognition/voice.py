@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from onebit_model.recognition.segmentation import loudest
+
 Samples = npt.NDArray[np.float32]
 
 SPEECH_PROBABILITY = 0.5
+# A voice somewhere in a segment is looked for where it is loudest, until so many windows of 32 ms have had one.
+LOUDEST_SAMPLES = 16 * 512
+VOICED_WINDOWS = 4
 
 
 class VoiceDetector(Protocol):
     def hears_speech(self, samples: Samples) -> bool:
         """(samples,) float32 at 16 kHz: does it end in speech?"""
+        ...
+
+    def finds_speech(self, samples: Samples) -> bool:
+        """(samples,) float32 at 16 kHz: does anybody speak where it is loudest?"""
         ...
 
 
@@ -33,13 +44,21 @@ class SileroVoice:
         self._lock = threading.Lock()
 
     def hears_speech(self, samples: Samples) -> bool:
-        windows = len(samples) // self._window_samples
-        if not windows:
-            return False
-        tail = np.clip(samples[-windows * self._window_samples :], -1, 1).reshape(windows, -1)
         with self._lock:
-            self._detector.reset()
-            heard = [self._detector.process_samples(window.tolist()) for window in tail]
+            heard = list(self._probabilities(samples))
         # The first windows only fill the detector's memory.
         recent = heard[len(heard) // 2 :]
-        return float(np.median(recent)) > SPEECH_PROBABILITY
+        return bool(recent) and float(np.median(recent)) > SPEECH_PROBABILITY
+
+    def finds_speech(self, samples: Samples) -> bool:
+        with self._lock:
+            voiced = (p > SPEECH_PROBABILITY for p in self._probabilities(loudest(samples, LOUDEST_SAMPLES)))
+            return len(list(islice(filter(None, voiced), VOICED_WINDOWS))) == VOICED_WINDOWS
+
+    def _probabilities(self, samples: Samples) -> Iterator[float]:
+        """One for each whole window up to the end."""
+        windows = len(samples) // self._window_samples
+        tail = np.clip(samples[len(samples) - windows * self._window_samples :], -1, 1)
+        self._detector.reset()
+        for window in tail.reshape(windows, self._window_samples):
+            yield self._detector.process_samples(window.tolist())

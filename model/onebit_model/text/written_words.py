@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from onebit_model.config import OUTPUT_FRAME_SECONDS
-from onebit_model.text.decoding import TimedToken, Word
+from onebit_model.text.decoding import Word
 from onebit_model.text.pieces import Pieces
 
 # Marks that no voice says: alone between spaces they belong to the word before them.
 MARKS = frozenset("-–—…\"'“”‘’«».,;:!?()[]")
 
-Group = Sequence[TimedToken]
+
+class TimedPiece(Protocol):
+    """What the decoder emits: a piece and the output frames (40 ms) in which it is said."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def frame(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def log_probability(self) -> float: ...
+
+
+Group = Sequence[TimedPiece]
 
 
 def words_from_pieces(
-    tokens: Iterable[TimedToken],
+    written: Iterable[TimedPiece],
     pieces: Pieces,
     segment_start_seconds: float = 0.0,
     calibrated: Callable[[float], float] = float,
 ) -> list[Word]:
-    """`tokens` hold ids of `pieces`; their words joined by spaces are the text that was written.
+    """Their words joined by spaces are the text that was written.
 
     A word is as certain as its least certain piece with a letter or digit, and `calibrated` maps that to the share of
     right words; it lasts from the first of these pieces to the last.
     """
     words: list[Word] = []
-    groups: list[list[TimedToken]] = []
-    for token in tokens:
-        if not groups or pieces.pieces[token.id][:1].isspace():
+    groups: list[list[TimedPiece]] = []
+    before = b" "
+    for piece in written:
+        spelled = pieces.pieces[piece.id]
+        if spelled[:1].isspace() or before[-1:].isspace():
             groups.append([])
-        groups[-1].append(token)
+        groups[-1].append(piece)
+        before = spelled or before
     for group in _joined_marks(groups, pieces):
-        spoken = [token for token in group if _is_spoken(pieces.pieces[token.id])] or group
+        spoken = [piece for piece in group if _is_spoken(pieces.pieces[piece.id])] or group
         start = segment_start_seconds + spoken[0].frame * OUTPUT_FRAME_SECONDS
         end = segment_start_seconds + (spoken[-1].frame + spoken[-1].frames) * OUTPUT_FRAME_SECONDS
-        text = " ".join(pieces.text(token.id for token in group).split())
-        words.append(Word(text, start, end, calibrated(min(token.confidence for token in spoken))))
+        text = " ".join(pieces.text(piece.id for piece in group).split())
+        words.append(Word(text, start, end, calibrated(math.exp(min(piece.log_probability for piece in spoken)))))
     return words
 
 
@@ -44,18 +63,18 @@ def _joined_marks(groups: Sequence[Group], pieces: Pieces) -> list[Group]:
     """Groups with something to read: marks alone go to the word before, at the beginning to the word after."""
     joined: list[Group] = []
     for group in groups:
-        text = pieces.text(token.id for token in group).strip()
+        text = pieces.text(piece.id for piece in group).strip()
         if joined and (not text or set(text) <= MARKS or _is_only_marks(joined[-1], pieces)):
             joined[-1] = [*joined[-1], *group]
         else:
             joined.append(group)
-    return [group for group in joined if pieces.text(token.id for token in group).strip()]
+    return [group for group in joined if pieces.text(piece.id for piece in group).strip()]
 
 
 def _is_only_marks(group: Group, pieces: Pieces) -> bool:
-    return set(pieces.text(token.id for token in group).strip()) <= MARKS
+    return set(pieces.text(piece.id for piece in group).strip()) <= MARKS
 
 
-def _is_spoken(piece: bytes) -> bool:
-    """Whether a piece has a letter, a digit or a part of a character outside ASCII."""
-    return any(byte >= 0x80 or chr(byte).isalnum() for byte in piece)
+def _is_spoken(text: bytes) -> bool:
+    """Whether it has a letter, a digit or a part of a character outside ASCII."""
+    return any(byte >= 0x80 or chr(byte).isalnum() for byte in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_model.text.decoding import Word
 from onebit_service.routes.subtitles import SubtitleShape, srt, vtt
 from onebit_service.routes.transcription import Transcript

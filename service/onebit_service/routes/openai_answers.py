@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from onebit_model.config import OUTPUT_FRAME_SECONDS
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_service.routes.answers import MEDIA_TYPES, full_text, rounded, text_answer
 from onebit_service.routes.openai_fields import TranscriptionFields
 from onebit_service.routes.subtitles import SubtitleShape

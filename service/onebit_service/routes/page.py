@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_model.text.decoding import Word
 from onebit_service.errors import InvalidParameterError
 from onebit_service.routes.answers import MEDIA_TYPES as TEXT_TYPES

@@ -8,7 +8,7 @@ from functools import cache
 from html import escape
 from itertools import pairwise
 
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_model.text.decoding import Word
 
 CUE_SECONDS = 7.0

@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 
 from onebit_model.audio.reading import Audio, AudioOptions, open_audio
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_model.recognition.segmentation import Segmenter
 from onebit_service.errors import OverloadedError
 from onebit_service.routes.fields import GivenField

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from onebit_kernels import Engine
-from onebit_model.recognition.live import LiveOptions, LiveStream
+from onebit_model.recognition.live import Final, LiveOptions, LiveStream
 from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.segment import Segment
+from onebit_model.recognition.segment_batch import SegmentBatch
 from onebit_model.recognition.voice import VoiceDetector
 from onebit_service.errors import InternalError
 from onebit_service.metrics import Metrics
@@ -23,6 +25,10 @@ from onebit_service.scheduling.work import Clock, FileBatch, News, StreamBatch, 
 
 log = structlog.get_logger("onebit.engine")
 
+# Streams with a chunk ready wait for a slice of somebody's text at most: with what belongs to it no longer than 20 ms.
+SLICE_MILLISECONDS = 12.0
+
+Batch = StreamBatch | FileBatch | IdleWork
 EngineFactory = Callable[[Recognizer, int], Engine]
 """The recognizer and a precision to an engine of one thread's own."""
 
@@ -40,26 +46,28 @@ class Tools:
 
 @dataclass(frozen=True)
 class WorkSource:
-    """Whom an engine thread asks for work, and tells how many seconds it took. `next_batch` waits; None is the end."""
+    """Whom an engine thread asks for work, and tells how many seconds it took. `next_batch` waits; None is the end.
 
-    next_batch: Callable[[], StreamBatch | FileBatch | IdleWork | None]
-    finished: Callable[[StreamBatch | FileBatch, float], None]
+    A batch that is not done after its turn comes again.
+    """
+
+    next_batch: Callable[[], Batch | None]
+    finished: Callable[[Batch, float], None]
 
 
 class EngineThread(threading.Thread):
     def __init__(self, name: str, tools: Tools, source: WorkSource) -> None:
         super().__init__(name=name, daemon=True)
         self._source = source
-        self._recognizer = tools.recognizer
+        self._recognizer = recognizer = tools.recognizer
         self._metrics = tools.metrics
         self._clock = tools.clock
-        self._engines = {bits: tools.make_engine(tools.recognizer, bits) for bits in tools.recognizer.bits}
-        self._voice = tools.voice
+        self._desks = {b: recognizer.desk(tools.make_engine(recognizer, b), tools.voice) for b in recognizer.bits}
 
     def open_stream(self, bits: int, options: LiveOptions) -> LiveStream:
         """On the event loop; the stream's state is touched by this thread only from its first batch on."""
         self._recognizer.require(bits)
-        return LiveStream(self._recognizer, self._engines[bits], options, self._voice)
+        return LiveStream(self._desks[bits], options)
 
     def run(self) -> None:
         while self._turn():
@@ -71,7 +79,8 @@ class EngineThread(threading.Thread):
         if batch is None:
             return False
         if isinstance(batch, IdleWork):
-            batch.compute(self._recognizer, self._engines[batch.bits])
+            batch.step(self._desks[batch.bits], SLICE_MILLISECONDS)
+            self._source.finished(batch, 0.0)
             return True
         begin = self._clock()
         try:
@@ -87,32 +96,67 @@ class EngineThread(threading.Thread):
         return True
 
     def _run_streams(self, batch: StreamBatch) -> None:
-        ready = [job for job in batch.jobs if job.live.prepare()]
-        seconds = 0.0
-        if ready:
-            begin = self._clock()
-            self._engines[batch.bits].step([job.live.core for job in ready])
-            seconds = self._clock() - begin
+        desk = self._desks[batch.bits]
+        heard = [job for job in batch.jobs if job.live.prepare()]
+        if heard:
+            seconds = self._timed(lambda: desk.engine.step([job.live.core for job in heard]))
             self._metrics.inference_duration.labels(str(batch.bits)).observe(seconds)
-        for job in ready:
-            job.processing_seconds += seconds / len(ready)
+            for job in heard:
+                job.processing_seconds += seconds / len(heard)
+        written = {job: job.live.decoding for job in batch.jobs if job.live.decoding is not None}
+        if written and desk.decoder is not None:
+            decoder, decodings = desk.decoder, [decoding for decoding in written.values() if decoding is not None]
+            seconds = self._timed(lambda: decoder.step(decodings, SLICE_MILLISECONDS))
+            self._metrics.decoder_seconds.labels(str(batch.bits)).inc(seconds)
+            for job in written:
+                job.processing_seconds += seconds / len(written)
+        news = [(job, News(job.live.advance(), job.live.stopped)) for job in batch.jobs]
+        self._count_texts(
+            batch.bits, [event.segment for _, new in news for event in new.events if isinstance(event, Final)]
+        )
         # Without events too: the session learns that there is room for more audio.
-        self._deliver([(job, News(job.live.advance(), job.live.stopped)) for job in batch.jobs])
+        self._deliver(news)
 
     def _run_files(self, batch: FileBatch) -> None:
-        items = [item for item in batch.items if not item[0].cancelled]
-        pieces = [waiting.segment for _, waiting in items]
-        searches = [job.request.search for job, _ in items]
-        begin = self._clock()
-        engine = self._engines[batch.request.bits]
-        segments = self._recognizer.recognize(pieces, engine, batch.request.chunk, searches)
-        seconds = self._clock() - begin
-        self._metrics.inference_duration.labels(str(batch.request.bits)).observe(seconds)
-        total = sum(piece.seconds for piece in pieces) or 1.0
-        for (job, waiting), segment in zip(items, segments, strict=True):
-            job.finish(waiting.index, segment, seconds * waiting.segment.seconds / total)
-        for job in {job for job, _ in items}:
+        """One step: what is heard in the segments, or a slice of their texts."""
+        if batch.done:
+            return
+        bits, desk = str(batch.request.bits), self._desks[batch.request.bits]
+        if batch.running is None:
+            items = [item for item in batch.items if not item[0].cancelled]
+            batch.items[:] = items
+            searched = [(waiting.segment, job.request.search) for job, waiting in items]
+            batch.running = SegmentBatch(desk, batch.request.chunk, searched)
+        running = batch.running
+        if not running.done:
+            is_text = running.writes
+            seconds = self._timed(lambda: running.step(desk, SLICE_MILLISECONDS))
+            batch.seconds += seconds
+            if is_text:
+                self._metrics.decoder_seconds.labels(bits).inc(seconds)
+            else:
+                self._metrics.inference_duration.labels(bits).observe(seconds)
+        if running.done:
+            self._finish_files(batch, running.segments())
+
+    def _finish_files(self, batch: FileBatch, segments: Sequence[Segment]) -> None:
+        self._count_texts(batch.request.bits, segments)
+        total = sum(waiting.segment.seconds for _, waiting in batch.items) or 1.0
+        for (job, waiting), segment in zip(batch.items, segments, strict=True):
+            job.finish(waiting.index, segment, batch.seconds * waiting.segment.seconds / total)
+        for job in {job for job, _ in batch.items}:
             call_on_loop(job.loop, job.wake)
+
+    def _count_texts(self, bits: int, segments: Iterable[Segment]) -> None:
+        for segment in segments:
+            self._metrics.decoder_pieces.labels(str(bits)).inc(segment.pieces)
+            if segment.fallback is not None:
+                self._metrics.decoder_fallbacks.labels(str(bits), segment.fallback).inc()
+
+    def _timed(self, work: Callable[[], None]) -> float:
+        begin = self._clock()
+        work()
+        return self._clock() - begin
 
     def _deliver(self, deliveries: list[tuple[StreamJob, News]]) -> None:
         """One wake-up of the event loop for a whole batch."""

@@ -39,6 +39,7 @@ class ReferenceScorer:
         self._settings = settings
         self._metrics = metrics
         self._sets = settings.reference_sets or reference_sets()
+        self._search = scheduler.recognizer.search()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reference", daemon=True)
 
@@ -83,7 +84,7 @@ class ReferenceScorer:
         log.info("reference_set_scored", dataset=name, wer=rates)
 
     def _hear(self, bits: int, pieces: list[AudioSegment]) -> str:
-        work = IdleWork(bits, pieces)
+        work = IdleWork(bits, pieces, self._search)
         self._scheduler.when_idle(work)
         while not self._stopping.is_set():
             try:

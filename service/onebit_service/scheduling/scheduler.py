@@ -2,7 +2,8 @@
 
 Streams come before files: somebody is listening. An engine thread takes all streams of one precision that have a chunk
 ready, the longest waiting precision first; if there are none, segments of files, which are at most 30 s of audio and
-so hold a stream up for a fraction of a second at most; if there are none either, work that nobody waits for. A stream
+so hold a stream up for a fraction of a second at most, or a slice of their texts, which takes 20 ms; if there are none
+either, work that nobody waits for. A stream
 stays with one thread (its state lives in that thread's engine); segments of files go to whichever is free.
 
 Files do not wait for ever: where streams leave no engine any time, single segments go before them, so seldom that they
@@ -47,6 +48,7 @@ FILE_BATCH_SECONDS = 30.0
 # A batch has one segment at least, whatever its length.
 ONE_SEGMENT = 0.0
 STREAM_BATCH = 8
+TEXT_BATCH = 32
 
 
 class Scheduler:
@@ -67,6 +69,8 @@ class Scheduler:
         self._files = FairQueue(clock)
         self._file_queue = FileQueue(self._enqueue, self._forget, clock)
         self._file_turns = FileTurns(threads, clock)
+        # Those that have had a turn and are not done.
+        self._unfinished_files: deque[FileBatch] = deque()
         self._idle_work: deque[IdleWork] = deque()
         self._waits = RecentWaits(clock)
         self._file_jobs: set[FileJob] = set()
@@ -243,10 +247,10 @@ class Scheduler:
         with self._lock:
             while not self._stopped:
                 if self._ready[lane]:
-                    if self._files and self._file_turns.is_due:
+                    if self._has_files and self._file_turns.is_due:
                         return self._take_files(ONE_SEGMENT)
                     return self._take_streams(lane)
-                if self._files:
+                if self._has_files:
                     return self._take_files(FILE_BATCH_SECONDS)
                 if self._idle_work:
                     return self._idle_work.popleft()
@@ -255,19 +259,36 @@ class Scheduler:
                 self._idle.discard(lane)
         return None
 
-    def finished(self, batch: StreamBatch | FileBatch, seconds: float) -> None:
+    def finished(self, batch: StreamBatch | FileBatch | IdleWork, seconds: float) -> None:
+        """Its turn is over; what is not done gets another one."""
         with self._lock:
+            if isinstance(batch, IdleWork):
+                if not batch.done:
+                    self._idle_work.appendleft(batch)
+                return
             if isinstance(batch, FileBatch):
                 self._file_turns.end(seconds)
+                if not batch.done:
+                    self._unfinished_files.append(batch)
                 return
             for job in batch.jobs:
                 job.is_running = False
                 self._queue_if_ready(job)
 
+    @property
+    def _has_files(self) -> bool:
+        return bool(self._unfinished_files or self._files)
+
     def _take_streams(self, lane: int) -> StreamBatch:
+        """Of one precision: some with a chunk, one that is heard once more as a whole, and the texts that are due."""
         ready = self._ready[lane]
         bits = ready[0].bits
-        taken = [job for job in ready if job.bits == bits][:STREAM_BATCH]
+        limits = {"chunk": STREAM_BATCH, "whole": 1, "text": TEXT_BATCH}
+        taken = []
+        for job in ready:
+            if job.bits == bits and limits[job.live.due] > 0:
+                limits[job.live.due] -= 1
+                taken.append(job)
         now = self._clock()
         for job in taken:
             ready.remove(job)
@@ -277,8 +298,10 @@ class Scheduler:
         return StreamBatch(bits, taken)
 
     def _take_files(self, seconds: float) -> FileBatch:
-        taken = self._files.take(seconds)
         self._file_turns.begin()
+        if self._unfinished_files:
+            return self._unfinished_files.popleft()
+        taken = self._files.take(seconds)
         now = self._clock()
         for _, waiting in taken:
             self.metrics.queue_wait.labels("file").observe(now - waiting.since)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.recognition.live import Event, LiveStream
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
+from onebit_model.recognition.segment_batch import SegmentBatch
 from onebit_model.recognition.segmentation import AudioSegment
 from onebit_model.text.search import GREEDY, Search
 from onebit_service.scheduling.event_loop import call_on_loop
@@ -174,9 +175,20 @@ class StreamBatch:
     jobs: list[StreamJob]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class FileBatch:
-    """Segments of one kind, each with the file that it is of."""
+    """Segments of one kind, each with the file that it is of. Between its turns any thread may have it."""
 
     request: FileRequest
     items: list[tuple[FileJob, Waiting]]
+    running: SegmentBatch | None = None
+    seconds: float = 0.0
+
+    @property
+    def cancelled(self) -> bool:
+        return all(job.cancelled for job, _ in self.items)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to compute."""
+        return self.cancelled or (self.running is not None and self.running.done)

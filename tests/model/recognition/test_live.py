@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,9 @@ class Deaf:
         self.questions += 1
         return self.answer
 
+    def finds_speech(self, samples: Samples) -> bool:
+        return self.answer
+
 
 def heard(live: LiveStream, recognizer: Recognizer, packets: Sequence[Samples | str]) -> list[Event]:
     engine = recognizer.engine(BITS)
@@ -61,7 +65,8 @@ def heard(live: LiveStream, recognizer: Recognizer, packets: Sequence[Samples | 
 
 
 def stream(recognizer: Recognizer, voice: Deaf | SileroVoice | None = None, **options: object) -> LiveStream:
-    return LiveStream(recognizer, recognizer.engine(BITS), LiveOptions(**options), voice)  # type: ignore[arg-type]
+    desk = replace(recognizer.desk(recognizer.engine(BITS)), voice=voice)
+    return LiveStream(desk, LiveOptions(**options))  # type: ignore[arg-type]
 
 
 def finals_of(events: Sequence[Event]) -> list[Final]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,9 +12,10 @@ from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set
 from onebit_model.errors import SearchOptionError
 from onebit_model.recognition.live import Final, LiveOptions, LiveStream, Partial
-from onebit_model.recognition.recognizer import Recognizer, Segment
+from onebit_model.recognition.recognizer import Recognizer
+from onebit_model.recognition.segment import Segment
 from onebit_model.recognition.segmentation import AudioSegment
-from onebit_model.text.search import GREEDY, Search, chosen_search
+from onebit_model.text.search import GREEDY, Search, SearchTools, chosen_search
 
 VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
 BITS = 4
@@ -37,13 +40,13 @@ def words_of(segments: list[Segment]) -> list[str]:
 
 
 def test_what_is_chosen() -> None:
-    assert chosen_search(None, [], VOCABULARY) == GREEDY == Search(1, None)
-    assert chosen_search(1, [" "], VOCABULARY) == GREEDY
-    assert chosen_search(32, [], VOCABULARY) == Search(32, None)
-    preferring = chosen_search(None, ["Ren\u00e9e's caf\u00e9", ""], VOCABULARY)
+    assert chosen_search(None, [], SearchTools(VOCABULARY)) == GREEDY == Search(1, None)
+    assert chosen_search(1, [" "], SearchTools(VOCABULARY)) == GREEDY
+    assert chosen_search(32, [], SearchTools(VOCABULARY)) == Search(32, None)
+    preferring = chosen_search(None, ["Ren\u00e9e's caf\u00e9", ""], SearchTools(VOCABULARY))
     assert preferring.beam == 16
     assert preferring.hotwords is not None
-    assert chosen_search(3, ["lamp"] * 100, VOCABULARY).beam == 3
+    assert chosen_search(3, ["lamp"] * 100, SearchTools(VOCABULARY)).beam == 3
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_what_is_chosen() -> None:
 )
 def test_what_cannot_be_chosen(beam: int | None, phrases: list[str], field: str, message: str) -> None:
     with pytest.raises(SearchOptionError, match=message) as caught:
-        chosen_search(beam, phrases, VOCABULARY)
+        chosen_search(beam, phrases, SearchTools(VOCABULARY))
     assert caught.value.field == field
 
 
@@ -133,7 +136,7 @@ def test_live_streams(recognizer: Recognizer, utterances: list[Utterance], pause
     options = LiveOptions(search=search, endpoint_silence_seconds=0.8 if pause_seconds else 0)
     engine = recognizer.engine(BITS)
     one, other = (
-        heard(LiveStream(recognizer, engine, options, None), recognizer, audio, packet)
+        heard(LiveStream(replace(recognizer.desk(engine), voice=None), options), recognizer, audio, packet)
         for packet in (1_600, len(audio))
     )
     finals = [event for event in one if isinstance(event, Final)]

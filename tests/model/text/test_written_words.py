@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ from onebit_model.text.decoding import text_of
 from onebit_model.text.pieces import END, SINGLE_BYTES, SPECIALS, START, Pieces
 from onebit_model.text.written_words import MARKS, words_from_pieces
 
-MERGED = (b" the", b" Mr", b" 1", b"00", b" caf", b" \xe2\x80\x93", b"...", b' "', b" $", b" a")
+MERGED = (b" the", b" Mr", b" 1", b"00", b" caf", b" \xe2\x80\x93", b"...", b' "', b" $", b" a", b", ")
 PIECES = Pieces((*[b""] * len(SPECIALS), *SINGLE_BYTES, *MERGED))
 IDS = {piece: i for i, piece in enumerate(PIECES.pieces) if piece}
 
@@ -22,7 +23,11 @@ class Token:
     id: int
     frame: int
     frames: int = 1
-    confidence: float = 0.9
+    probability: float = 0.9
+
+    @property
+    def log_probability(self) -> float:
+        return math.log(self.probability)
 
 
 def tokens(*pieces: bytes) -> list[Token]:
@@ -38,6 +43,7 @@ def tokens(*pieces: bytes) -> list[Token]:
         ([b"the", b" a"], ["the", "a"]),
         ([b" Mr", b".", b" the"], ["Mr.", "the"]),
         ([b" $", b"1", b"00", b",", b"00"], ["$100,00"]),
+        ([b" the", b", ", b"a"], ["the,", "a"]),
         ([b' "', b"Hi", b'"'], ['"Hi"']),
         ([b" the", b" \xe2\x80\x93", b" a"], ["the –", "a"]),
         ([b" \xe2\x80\x93", b" the"], ["– the"]),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebit_model.recognition.recognizer import Segment
+from onebit_model.recognition.segment import Segment
 from onebit_model.text.decoding import Word
 from onebit_service.routes.subtitles import CUE_SECONDS, SubtitleShape, cues_of, srt, vtt
 

@@ -18,6 +18,7 @@ from onebit_model.evaluation.scoring import ErrorCounts, align_texts
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.decoding import text_of
 from onebit_model.text.normalization import normalise
+from onebit_model.text.search import GREEDY
 from onebit_service.metrics import Metrics
 from onebit_service.scheduling import reference_scorer
 from onebit_service.scheduling.idle_work import IdleWork
@@ -92,7 +93,7 @@ def test_sets_of_ones_own(scheduler: Scheduler, utterances: list[Utterance], tmp
 
 
 def test_idle_work_is_no_request(scheduler: Scheduler, utterances: list[Utterance]) -> None:
-    work = IdleWork(scheduler.recognizer.bits[0], [])
+    work = IdleWork(scheduler.recognizer.bits[0], [], GREEDY)
     scheduler.when_idle(work)
     assert work.segments(30) == []
     assert value(scheduler.metrics, "asr_queue_wait_seconds_count", kind="file") is None

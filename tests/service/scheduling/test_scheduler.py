@@ -15,6 +15,7 @@ from onebit_kernels import Engine
 from onebit_model.recognition.live import Final, LiveOptions
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segmentation import AudioSegment
+from onebit_model.text.search import GREEDY
 from onebit_service.errors import DrainingError, OverloadedError
 from onebit_service.metrics import Metrics
 from onebit_service.scheduling import file_turns, intake, recent_waits
@@ -223,6 +224,8 @@ class StreamWithoutEnd:
 
     ready = True
     stopped = False
+    due = "chunk"
+    decoding = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -338,7 +341,7 @@ async def test_a_failing_engine_ends_its_work_and_not_the_thread(recognizer: Rec
 
 async def test_requests_come_before_idle_work(resting: Scheduler, recognizer: Recognizer, clip: Any) -> None:
     """It is asked for first, but the engine takes what else there is before it."""
-    resting.when_idle(IdleWork(recognizer.bits[0], []))
+    resting.when_idle(IdleWork(recognizer.bits[0], [], GREEDY))
     file = resting.submit(FileRequest("a", 1))
     file.submit(noise(1))
     stream = resting.open_stream(1, LiveOptions(), lambda _: None)
