@@ -126,6 +126,13 @@ class Hotwords:
     """
 
     def __init__(self, phrases: Sequence[str], pieces: Sequence[str], bonus_per_letter: float = 1.0) -> None: ...
+    @staticmethod
+    def of_bytes(phrases: Sequence[str], pieces: Sequence[bytes], bonus_per_letter: float = 1.0) -> Hotwords:
+        """For an AttentionDecoder: `pieces` are the bytes of its pieces, ids 0 and up, specials empty.
+
+        Capitals count as small letters; whatever is no letter, digit or apostrophe stands between words.
+        ValueError for a phrase without words, and for more than 10,000 letters altogether.
+        """
     @property
     def resident_bytes(self) -> int: ...
 

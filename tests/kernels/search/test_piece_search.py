@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from reference_search import Boost
 from reference_writing import END, NO_SPEECH, Network, Text, first_frames, loops, write
 
+from onebit_kernels import Hotwords
 from onebit_kernels._core import PieceSearch, align
 
 VOCABULARY = 40
 
 
-def random_network(seed: int, end: float = 2.0) -> Network:
+def random_network(seed: int, end: float = 2.0, vocabulary: int = VOCABULARY) -> Network:
     """Log-probabilities that depend on the whole text; `end` makes the end likelier."""
 
     def network(text: Text) -> np.ndarray:
-        logits = 2.0 * np.random.default_rng([seed, *text]).standard_normal(VOCABULARY)
+        logits = 2.0 * np.random.default_rng([seed, *text]).standard_normal(vocabulary)
         logits[END] += end
         return np.asarray((logits - np.logaddexp.reduce(logits)).astype(np.float32).astype(np.float64))
 
@@ -121,3 +125,50 @@ def test_pieces_are_found_where_they_were_looked_for() -> None:
     for row, (start, end) in enumerate(zip(starts, [*starts[1:], 70], strict=True)):
         weights[row, start:end] = 1 / (end - start)
     assert align(weights) == starts
+
+
+PIECES = [b""] * 6 + [bytes([byte]) for byte in b" ,.-'abcdABCD1\xc3\xa9"]
+PIECES += [b" a", b" A", b"ab", b" cab", b" Cab,", b"bc", b", ", b" d1"]
+PHRASES = ["cab", "A cab", "a-b d1", "abc", "cab cab"]
+
+
+def searched_with_hotwords(network: Network, width: int, hotwords: Hotwords) -> PieceSearch:
+    search = PieceSearch(width, len(PIECES), 20, hotwords)
+    while not search.ended:
+        search.advance(np.array([network(tuple(text)) for text in search.open_texts], np.float32))
+    return search
+
+
+class WrittenBoost(Boost):
+    """What hotwords are worth in a written text: it is the text's words that count."""
+
+    def __init__(self) -> None:
+        super().__init__([words(phrase) for phrase in PHRASES], [])
+
+    def _text(self, prefix: Text) -> str:
+        text = b"".join(PIECES[piece] for piece in prefix).decode("latin-1")
+        spaced = re.sub(r"[^a-z0-9'\x80-\xff]+", " ", f" {text.lower()}")
+        return spaced
+
+
+def words(phrase: str) -> str:
+    return re.sub(r"[^a-z0-9']+", " ", phrase.lower())
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_hotwords_are_worth_what_their_definition_says(width: int) -> None:
+    hotwords, boost, changed = Hotwords.of_bytes(PHRASES, PIECES), WrittenBoost(), 0
+    for seed in range(20):
+        network = random_network(seed, vocabulary=len(PIECES))
+        expected = write(network, width, 20, boost.while_open, boost.at_end)
+        search = searched_with_hotwords(network, width, hotwords)
+        assert tuple(search.pieces) == expected.text
+        changed += expected.text != write(network, width, 20).text
+    assert changed >= 5
+
+
+def test_hotwords_of_no_word_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be words"):
+        Hotwords.of_bytes(["?!"], PIECES)
+    with pytest.raises(ValueError, match="another vocabulary"):
+        PieceSearch(1, VOCABULARY, 10, Hotwords.of_bytes(["a"], PIECES))

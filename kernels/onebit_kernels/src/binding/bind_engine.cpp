@@ -138,10 +138,19 @@ void make_language_model(LanguageModel* place, const Row<std::uint16_t>& tokens,
                               weight, token_bonus);
 }
 
+std::shared_ptr<Hotwords> hotwords_of_bytes(const std::vector<std::string>& phrases,
+                                            const std::vector<nb::bytes>& pieces, float bonus_per_letter) {
+    std::vector<std::string> plain;
+    for (const nb::bytes& piece : pieces) plain.emplace_back(piece.c_str(), piece.size());
+    return std::make_shared<Hotwords>(Hotwords::of_bytes(phrases, plain, bonus_per_letter));
+}
+
 void bind_search(nb::module_& module) {
     nb::class_<Hotwords>(module, "Hotwords")
         .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&, float>(), nb::arg("phrases"),
              nb::arg("pieces"), nb::arg("bonus_per_letter") = kBonusPerLetter)
+        .def_static("of_bytes", &hotwords_of_bytes, nb::arg("phrases"), nb::arg("pieces"),
+                    nb::arg("bonus_per_letter") = kBonusPerLetter)
         .def_prop_ro("resident_bytes", &Hotwords::resident_bytes);
     nb::class_<LanguageModel>(module, "LanguageModel")
         .def("__init__", &make_language_model, nb::arg("tokens"), nb::arg("log_probabilities"), nb::arg("backoffs"),

@@ -17,12 +17,48 @@ std::string with_spaces(const std::string& piece) {
     return text;
 }
 
+// A byte of written text as hotwords see it.
+char word_byte(char letter) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if (byte >= 'A' && byte <= 'Z') return static_cast<char>(byte - 'A' + 'a');
+    const bool is_word = (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '\'' || byte > 127;
+    return is_word ? letter : ' ';
+}
+
+// The words of a text with single spaces between.
+std::string words_of(const std::string& text) {
+    std::string words;
+    for (const char letter : text) {
+        const char byte = word_byte(letter);
+        if (byte != ' ' || (!words.empty() && words.back() != ' ')) words += byte;
+    }
+    if (!words.empty() && words.back() == ' ') words.pop_back();
+    return words;
+}
+
 }  // namespace
 
 Hotwords::Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
                    float bonus_per_letter)
     : bonus_per_letter_(bonus_per_letter) {
     spell_pieces(pieces);
+    build(phrases);
+}
+
+Hotwords Hotwords::of_bytes(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
+                            float bonus_per_letter) {
+    std::vector<std::string> words;
+    for (const std::string& phrase : phrases) words.push_back(words_of(phrase));
+    Hotwords hotwords(bonus_per_letter);
+    hotwords.spell_bytes(words, pieces);
+    hotwords.build(words);
+    hotwords.is_after_space_.assign(hotwords.is_phrase_.size(), false);
+    for (std::size_t state = 0; state < hotwords.is_phrase_.size(); ++state)
+        hotwords.is_after_space_[hotwords.next(static_cast<int>(state), hotwords.space_)] = true;
+    return hotwords;
+}
+
+void Hotwords::build(const std::vector<std::string>& phrases) {
     std::size_t letters = 0;
     for (const std::string& phrase : phrases) letters += phrase.size() + 1;
     if (letters == 0 || letters > kMostLetters)
@@ -47,6 +83,26 @@ void Hotwords::spell_pieces(const std::vector<std::string>& pieces) {
     }
     space_ = symbol_of_byte_[' '];
     if (space_ == kNone) throw std::invalid_argument("no piece starts a word");
+}
+
+// Bytes that no phrase has share a symbol.
+void Hotwords::spell_bytes(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces) {
+    symbol_of_byte_.assign(256, kNone);
+    const auto add = [this](char letter) {
+        int& symbol = symbol_of_byte_[static_cast<unsigned char>(letter)];
+        if (symbol == kNone) symbol = static_cast<int>(symbols_++);
+    };
+    add(' ');
+    for (const std::string& phrase : phrases) std::ranges::for_each(phrase, add);
+    space_ = symbol_of_byte_[' '];
+    const int other = static_cast<int>(symbols_++);
+    for (const std::string& piece : pieces) {
+        first_symbol_.push_back(static_cast<int>(spelling_.size()));
+        for (const char letter : piece) {
+            const int symbol = symbol_of_byte_[static_cast<unsigned char>(word_byte(letter))];
+            spelling_.push_back(static_cast<std::uint8_t>(symbol == kNone ? other : symbol));
+        }
+    }
 }
 
 int Hotwords::add_state() {
@@ -111,6 +167,7 @@ Hotwords::Step Hotwords::advance(int state, int token) const {
     const std::size_t end = token + 1 < outputs() ? first_symbol_[token + 1] : spelling_.size();
     float gain = 0.0f;
     for (std::size_t at = first_symbol_[token]; at < end; ++at) {
+        if (spelling_[at] == space_ && !is_after_space_.empty() && is_after_space_[state]) continue;
         state = next(state, spelling_[at]);
         gain += gain_[state];
     }

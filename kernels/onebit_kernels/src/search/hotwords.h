@@ -23,6 +23,11 @@ public:
     Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
              float bonus_per_letter = kBonusPerLetter);
 
+    // Of written text: pieces are the bytes of token ids 0 and up. Capitals and small letters are the same, and whatever
+    // is no letter, digit, apostrophe or byte above 127 stands between words, however much of it.
+    static Hotwords of_bytes(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
+                             float bonus_per_letter = kBonusPerLetter);
+
     struct Step {
         int state;
         float gain;  // log-probability to keep
@@ -37,7 +42,11 @@ public:
     std::size_t resident_bytes() const;
 
 private:
+    explicit Hotwords(float bonus_per_letter) : bonus_per_letter_(bonus_per_letter) {}
+
     void spell_pieces(const std::vector<std::string>& pieces);
+    void spell_bytes(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces);
+    void build(const std::vector<std::string>& phrases);
     void insert(const std::string& phrase);
     void link();
     void settle(int parent, int symbol, int child, int failure);
@@ -60,6 +69,9 @@ private:
     std::vector<float> value_;     // of the letters from the root to a state
     std::vector<float> paid_;      // gains from the root to a state
     std::vector<bool> is_phrase_;  // a whole phrase and the space behind it
+
+    // Of written text: whether the last symbol on the way to a state was a space, which more of them do not change.
+    std::vector<bool> is_after_space_;
 };
 
 }  // namespace onebit
