@@ -20,6 +20,7 @@ written = decoding.written
 from onebit_kernels._core import (
     AttentionDecoder,
     BeamSearch,
+    CtcSpelling,
     Decoding,
     Engine,
     Hotwords,
@@ -37,6 +38,7 @@ from onebit_kernels._core import (
 __all__ = [
     "AttentionDecoder",
     "BeamSearch",
+    "CtcSpelling",
     "Decoding",
     "Engine",
     "Hotwords",

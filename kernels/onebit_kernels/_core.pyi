@@ -1,7 +1,7 @@
 """Types of the native module (src/binding). Arrays are C-contiguous unless said otherwise."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,6 +239,20 @@ class Engine:
     @property
     def resident_bytes(self) -> int: ...
 
+class CtcSpelling:
+    """How the CTC head spells what the attention decoder writes: for CTC's opinion on written texts.
+
+    `pieces`: bytes of the decoder's pieces, ids 0 and up, specials empty; `ctc_pieces`: those of token ids 1 and up,
+    a leading U+2581 starts a word. Immutable, shareable. ValueError where no CTC piece starts a word.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], ctc_pieces: Sequence[str]) -> None: ...
+    def align(self, log_probabilities: FloatArray, pieces: Sequence[int]) -> tuple[list[tuple[int, int]], float, float]:
+        """(frames, outputs) and a text -> first frame of each piece and the one behind its last, the log-probability
+        of the best alignment, and that of all; minus infinity where there are too few frames. For tests."""
+    @property
+    def resident_bytes(self) -> int: ...
+
 def align(weights: FloatArray) -> list[int]:
     """Monotonic alignment as the decoder does it, for tests: (pieces, frames) -> the first frame of each piece."""
 
@@ -288,6 +302,10 @@ class Written:
     def mean_log_probability(self) -> float:
         """Over the pieces and the end (or `no_speech`)."""
     @property
+    def ctc_agreement(self) -> float:
+        """Of a decoder with a spelling: how CTC's best alignment of this text compares with the likeliest tokens of all
+        frames, as a log-probability per letter. Near 0: it heard the same; minus infinity: too few frames."""
+    @property
     def loop(self) -> bool:
         """No end was found, or the same pieces came again and again: the text is not to be trusted."""
 
@@ -309,20 +327,35 @@ class AttentionDecoder:
     """Writes segments of one model at one precision; one decoder per thread, segments may move between equal ones.
 
     `alignment_heads`: (block, head) pairs whose weights say when a piece was said; all heads of the upper half of the
-    blocks if empty. `exact` as in Engine; streams and segments must have the same. ValueError for a model without a
-    decoder or without this precision, and for heads that it lacks.
+    blocks if empty. `exact` as in Engine; streams and segments must have the same. With a `spelling` CTC is asked for
+    `ctc_agreement`, and as `open` says. ValueError for a model without a decoder or without this precision, for heads
+    that it lacks, and for a spelling of other vocabularies.
     """
 
     def __init__(
-        self, model: Model, bits: int, exact: bool = False, alignment_heads: Sequence[tuple[int, int]] = ()
+        self,
+        model: Model,
+        bits: int,
+        exact: bool = False,
+        alignment_heads: Sequence[tuple[int, int]] = (),
+        spelling: CtcSpelling | None = None,
     ) -> None: ...
     def open(
-        self, stream: Stream, frames: int | None = None, beam: int = 1, hotwords: Hotwords | None = None
+        self,
+        stream: Stream,
+        frames: int | None = None,
+        beam: int = 1,
+        hotwords: Hotwords | None = None,
+        timing: Literal["attention", "ctc"] = "attention",
+        ctc_weight: float = 0.0,
     ) -> Decoding:
         """A segment of the first `frames` (all) output frames that the stream keeps; the stream goes on as before.
 
-        `beam`: texts that the search keeps, 1 (greedy) to 8. `hotwords`: of the decoder's pieces. ValueError for a
-        stream without `keep_encoded`, of another model, precision or mode, or one that an engine is computing.
+        `beam`: texts that the search keeps, 1 (greedy) to 8. `hotwords`: Hotwords.of_bytes. `timing`: who says when
+        pieces were said; where CTC cannot (too few frames), attention does. `ctc_weight`: of CTC's log-probability in
+        the choice between the texts of a beam that ended, the decoder's own has 1 - ctc_weight. ValueError for a
+        stream without `keep_encoded`, of another model, precision or mode, or one that an engine is computing, and for
+        CTC without a spelling.
         """
     def step(self, decodings: Sequence[Decoding], max_milliseconds: float = 20.0) -> None:
         """Works on these segments, without the interpreter lock, until all are done or the time is over.

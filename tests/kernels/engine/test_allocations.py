@@ -14,7 +14,7 @@ MODELS = HERE.parent  # where random_model is
 PROGRAM = """
 import ctypes, sys
 sys.path.insert(0, sys.argv[1])
-from onebit_kernels import AttentionDecoder, Engine, Hotwords, Model
+from onebit_kernels import AttentionDecoder, CtcSpelling, Engine, Hotwords, Model
 from random_model import WRITING, random_tensors, speech_like
 
 count = ctypes.CDLL(None).onebit_allocations
@@ -43,10 +43,12 @@ def steps(seconds):
 steps(5)
 print(*steps(20))
 
-decoder = AttentionDecoder(model, 1)
+letters = [bytes([letter]) for letter in b" ,.;:?abcdefghijklmnopqrstuvwxyz0123456789"]
+spelling = CtcSpelling([b""] * 6 + letters, list("\u2581abcdefghijklmnopqrs"))
+decoder = AttentionDecoder(model, 1, spelling=spelling)
 
 def writing():
-    segments = [decoder.open(streams[1], beam=beam) for beam in (1, 8, 3)]
+    segments = [decoder.open(streams[1], beam=beam, ctc_weight=0.3) for beam in (1, 8, 3)]
     requests = steps = 0
     while left := [s for s in segments if not s.done]:
         before = count()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from random_model import WRITING, Tensors, random_tensors, speech_like
 from reference_model import ReferenceModel
 from reference_writing import PROMPT, Text, write
 
-from onebit_kernels import AttentionDecoder, Decoding, Engine, Model, Stream, Written, log_mel
+from onebit_kernels import AttentionDecoder, CtcSpelling, Decoding, Engine, Model, Stream, Written, log_mel
 
 BITS = [1, 2, 4]
 # Layers of both halves, one of a stacked three, with more and with fewer planes than the precision.
@@ -36,6 +37,16 @@ def model(tensors: Tensors) -> Model:
     return Model(WRITING, tensors, BITS)
 
 
+PIECES = [b""] * 6 + [bytes([letter]) for letter in b" .,abcdefghijklmnopqrs"]
+PIECES += [b" " + bytes([letter]) for letter in b"abcdefghijklmnopqrstu"][: 48 - len(PIECES)]
+CTC_PIECES = ["\u2581", *"abcdefghijklmnopqrs"]
+
+
+@pytest.fixture(scope="module")
+def spelling() -> CtcSpelling:
+    return CtcSpelling(PIECES, CTC_PIECES)
+
+
 def encoded(engine: Engine, samples: NDArray[np.float32], chunk: int = 0) -> Stream:
     stream = engine.open(chunk, keep_encoded=True)
     stream.feed(samples)
@@ -52,9 +63,9 @@ def written(decoder: AttentionDecoder, stream: Stream, beam: int = 1) -> Written
     return decoding.written
 
 
-def fields(text: Written) -> tuple[list[tuple[int, float, int, int]], float, float, bool]:
+def fields(text: Written) -> tuple[list[tuple[int, float, int, int]], float, float, float, bool]:
     pieces = [(piece.id, piece.log_probability, piece.frame, piece.frames) for piece in text.pieces]
-    return pieces, text.no_speech_probability, text.mean_log_probability, text.loop
+    return pieces, text.no_speech_probability, text.mean_log_probability, text.ctc_agreement, text.loop
 
 
 def check_against_the_twin(model: Model, twin: ReferenceModel, beam: int) -> None:
@@ -108,9 +119,9 @@ def test_the_fast_mode_stays_close(isa: str, tensors: Tensors, bits: int) -> Non
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_company_changes_nothing(model: Model, bits: int) -> None:
+def test_company_changes_nothing(model: Model, spelling: CtcSpelling, bits: int) -> None:
     """Segments of other lengths and beams, opened while others are on their way, more rows than fit a step."""
-    engine, decoder = Engine(model, bits), AttentionDecoder(model, bits)
+    engine, decoder = Engine(model, bits), AttentionDecoder(model, bits, spelling=spelling)
     streams = [encoded(engine, speech_like(seconds, seed)) for seed, seconds in enumerate((1.0, 2.3, 3.1, 0.4, 5.0))]
     orders = [(stream, beam) for beam in (1, 8, 4) for stream in streams]
     alone = [fields(written(decoder, stream, beam)) for stream, beam in orders]
@@ -121,6 +132,48 @@ def test_company_changes_nothing(model: Model, bits: int) -> None:
         del waiting[:2]
         decoder.step([decoding for decoding in opened if not decoding.done][::-1], max_milliseconds=0)
     assert [fields(decoding.written) for decoding in opened] == alone
+
+
+@pytest.mark.parametrize("seconds", [2, 3, 4, 5])
+def test_ctc_is_asked_for_its_opinion(model: Model, spelling: CtcSpelling, seconds: int) -> None:
+    """Of the text that was written, on the head's scores of the same frames."""
+    engine, decoder = Engine(model, 2, exact=True), AttentionDecoder(model, 2, exact=True, spelling=spelling)
+    stream = engine.open(0, keep_logits=True, keep_encoded=True)
+    stream.feed(speech_like(seconds))
+    stream.finish()
+    engine.step([stream])
+    scores = stream.take().logits
+    assert scores is not None
+    segments = [decoder.open(stream, timing="attention"), decoder.open(stream, timing="ctc")]
+    decoder.step(segments, max_milliseconds=60_000)
+    by_attention, by_ctc = (segment.written for segment in segments)
+    pieces = [piece.id for piece in by_ctc.pieces]
+    assert [piece.id for piece in by_attention.pieces] == pieces
+    times, best, _ = spelling.align(scores, pieces)
+    words = "".join(PIECES[piece].decode() for piece in pieces)
+    letters = len(re.sub(r"[ .,]", "", re.sub(r"\w*[tu]\w*", "*", words)))  # no letters of CTC: a wildcard
+    assert by_ctc.ctc_agreement == pytest.approx((best - scores.max(axis=1).sum()) / letters, rel=1e-4)
+    assert by_attention.ctc_agreement == by_ctc.ctc_agreement
+    found = [(piece.frame, piece.frame + piece.frames) for piece in by_ctc.pieces]
+    by_weights = [(piece.frame, piece.frame + piece.frames) for piece in by_attention.pieces]
+    assert found == (times if np.isfinite(best) else by_weights)
+    assert np.isfinite(best) == (found != by_weights)
+
+
+def test_ctc_chooses_between_texts(model: Model, spelling: CtcSpelling) -> None:
+    """With its whole weight, the text that it finds likeliest of those that ended."""
+    engine, decoder = Engine(model, 2), AttentionDecoder(model, 2, spelling=spelling)
+    different = 0
+    for seed in range(3):
+        stream = encoded(engine, speech_like(4, seed))
+        texts = []
+        for weight in (0.0, 1.0):
+            decoding = decoder.open(stream, beam=8, ctc_weight=weight)
+            decoder.step([decoding], max_milliseconds=60_000)
+            texts.append(decoding.written)
+        different += [p.id for p in texts[0].pieces] != [p.id for p in texts[1].pieces]
+        assert texts[1].mean_log_probability <= texts[0].mean_log_probability + 1e-6
+    assert different > 0
 
 
 def test_segments_move_between_decoders(model: Model) -> None:
@@ -201,6 +254,12 @@ def test_what_a_decoder_refuses(model: Model, small_model: Model) -> None:
         decoder.open(engine.open(0))
     with pytest.raises(ValueError, match="precision or mode"):
         AttentionDecoder(model, 2).open(stream)
+    with pytest.raises(ValueError, match="has a spelling"):
+        decoder.open(stream, timing="ctc")
+    with pytest.raises(ValueError, match="has a spelling"):
+        decoder.open(stream, ctc_weight=0.3)
+    with pytest.raises(ValueError, match="other vocabularies"):
+        AttentionDecoder(model, 1, spelling=CtcSpelling(PIECES[:-1], CTC_PIECES))
     with pytest.raises(ValueError, match="beam 9"):
         decoder.open(stream, beam=9)
     decoding = decoder.open(stream)

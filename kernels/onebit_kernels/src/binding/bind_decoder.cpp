@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
@@ -21,8 +22,9 @@ namespace {
 // A decoder with the references that keep its segments alive during a step; the vectors keep their memory.
 class BoundDecoder {
 public:
-    BoundDecoder(std::shared_ptr<Model> model, int bits, bool exact, const AlignmentHeads& heads)
-        : decoder_(std::move(model), bits, exact, heads) {}
+    BoundDecoder(std::shared_ptr<Model> model, int bits, bool exact, const AlignmentHeads& heads,
+                 std::shared_ptr<CtcSpelling> spelling)
+        : decoder_(std::move(model), bits, exact, heads, std::move(spelling)) {}
 
     void step(const nb::sequence& decodings, double max_milliseconds) {
         if (stepping_) throw std::runtime_error("this decoder is stepping already: use one decoder per thread");
@@ -67,10 +69,20 @@ private:
     bool stepping_ = false;
 };
 
+Timing timing_named(const std::string& name) {
+    if (name == "attention") return Timing::attention;
+    if (name == "ctc") return Timing::ctc;
+    throw std::invalid_argument("timing must be attention or ctc");
+}
+
 std::shared_ptr<Decoding> open_decoding(BoundDecoder& bound, const Stream& stream, std::optional<int> frames, int beam,
-                                        std::shared_ptr<Hotwords> hotwords) {
+                                        std::shared_ptr<Hotwords> hotwords, const std::string& timing,
+                                        float ctc_weight) {
     if (frames && *frames < 0) throw std::invalid_argument("frames must be 0 or more");
-    return bound.decoder().open(stream, frames.value_or(-1), {.beam = beam, .hotwords = std::move(hotwords)});
+    if (!(ctc_weight >= 0.0f && ctc_weight <= 1.0f)) throw std::invalid_argument("ctc_weight must be 0 to 1");
+    return bound.decoder().open(
+        stream, frames.value_or(-1),
+        {.beam = beam, .hotwords = std::move(hotwords), .timing = timing_named(timing), .ctc_weight = ctc_weight});
 }
 
 const Written& written(const Decoding& decoding) {
@@ -92,6 +104,7 @@ void bind_written(nb::module_& module) {
         .def_ro("pieces", &Written::pieces)
         .def_ro("no_speech_probability", &Written::no_speech_probability)
         .def_ro("mean_log_probability", &Written::mean_log_probability)
+        .def_ro("ctc_agreement", &Written::ctc_agreement)
         .def_ro("loop", &Written::loop);
 }
 
@@ -130,6 +143,38 @@ std::vector<int> align(const Rows& weights) {
     return first_frames;
 }
 
+// (begin, end) frames of each piece, the best alignment's log-probability, and that of all of them.
+nb::tuple align_by_ctc(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
+    for (const int piece : pieces)
+        if (piece < 0 || piece >= spelling.pieces()) throw std::invalid_argument("no piece " + std::to_string(piece));
+    if (log_probabilities.shape(1) != static_cast<std::size_t>(spelling.ctc_outputs()))
+        throw std::invalid_argument("log_probabilities must be (frames, outputs)");
+    const CtcScores scores{log_probabilities.data(), static_cast<int>(log_probabilities.shape(0)),
+                           spelling.ctc_outputs(), spelling.ctc_outputs()};
+    SpelledText spelled;
+    spelling.spell(pieces, spelled);
+    CtcLattice lattice;
+    std::vector<PieceTime> times(pieces.size());
+    const float best = lattice.align(scores, spelled, static_cast<int>(pieces.size()), times.data());
+    std::vector<std::pair<int, int>> frames;
+    for (const PieceTime& time : times) frames.emplace_back(time.begin, time.end);
+    return nb::make_tuple(std::move(frames), best, lattice.log_probability(scores, spelled));
+}
+
+void make_spelling(CtcSpelling* place, const std::vector<nb::bytes>& pieces,
+                   const std::vector<std::string>& ctc_pieces) {
+    std::vector<std::string> plain;
+    for (const nb::bytes& piece : pieces) plain.emplace_back(piece.c_str(), piece.size());
+    new (place) CtcSpelling(plain, ctc_pieces);
+}
+
+void bind_spelling(nb::module_& module) {
+    nb::class_<CtcSpelling>(module, "CtcSpelling")
+        .def("__init__", &make_spelling, nb::arg("pieces"), nb::arg("ctc_pieces"))
+        .def("align", &align_by_ctc, nb::arg("log_probabilities"), nb::arg("pieces"))
+        .def_prop_ro("resident_bytes", &CtcSpelling::resident_bytes);
+}
+
 void bind_piece_search(nb::module_& module) {
     module.def("align", &align, nb::arg("weights"));
     nb::class_<PieceSearch>(module, "PieceSearch")
@@ -152,6 +197,7 @@ void bind_piece_search(nb::module_& module) {
 }  // namespace
 
 void bind_decoder(nb::module_& module) {
+    bind_spelling(module);
     bind_piece_search(module);
     bind_written(module);
     nb::class_<Decoding>(module, "Decoding")
@@ -160,10 +206,11 @@ void bind_decoder(nb::module_& module) {
         .def_prop_ro("frames", &Decoding::frames)
         .def_prop_ro("resident_bytes", &Decoding::resident_bytes);
     nb::class_<BoundDecoder>(module, "AttentionDecoder")
-        .def(nb::init<std::shared_ptr<Model>, int, bool, const AlignmentHeads&>(), nb::arg("model"), nb::arg("bits"),
-             nb::arg("exact") = false, nb::arg("alignment_heads") = AlignmentHeads())
+        .def(nb::init<std::shared_ptr<Model>, int, bool, const AlignmentHeads&, std::shared_ptr<CtcSpelling>>(),
+             nb::arg("model"), nb::arg("bits"), nb::arg("exact") = false, nb::arg("alignment_heads") = AlignmentHeads(),
+             nb::arg("spelling") = nb::none())
         .def("open", &open_decoding, nb::arg("stream"), nb::arg("frames") = nb::none(), nb::arg("beam") = 1,
-             nb::arg("hotwords") = nb::none())
+             nb::arg("hotwords") = nb::none(), nb::arg("timing") = "attention", nb::arg("ctc_weight") = 0.0f)
         .def("step", &BoundDecoder::step, nb::arg("decodings"), nb::arg("max_milliseconds") = 20.0)
         .def_prop_ro("bits", [](BoundDecoder& bound) { return bound.decoder().bits(); })
         .def_prop_ro("exact", [](BoundDecoder& bound) { return bound.decoder().exact(); })

@@ -8,6 +8,7 @@
 namespace onebit {
 namespace {
 
+constexpr int kLogitQuantum = 16;
 constexpr int kStepRows = 48;  // twice what the products prepare at once (gemm/multiply.cpp)
 static_assert(kStepRows >= Decoding::kTileFrames && kStepRows >= kWidestPieceBeam &&
               kStepRows >= static_cast<int>(kPromptPieces.size()));
@@ -37,14 +38,19 @@ const Model& checked(const Model& model, int bits) {
 }  // namespace
 
 AttentionDecoder::AttentionDecoder(std::shared_ptr<const Model> model, int bits, bool exact,
-                                   const AlignmentHeads& heads)
+                                   const AlignmentHeads& heads, std::shared_ptr<const CtcSpelling> spelling)
     : model_(std::move(model)),
       config_(checked(*model_, bits).config),
       operations_(*model_->operations),
       cache_(exact ? operations_.exact_cache : operations_.fast_cache),
       bits_(bits),
       exact_(exact),
+      spelling_(std::move(spelling)),
+      ctc_stride_((config_.outputs() + kLogitQuantum - 1) / kLogitQuantum * kLogitQuantum),
       knows_(chosen(config_, heads)) {
+    if (spelling_ &&
+        (spelling_->pieces() != config_.decoder_vocabulary_size || spelling_->ctc_outputs() != config_.outputs()))
+        throw std::invalid_argument("the spelling is of other vocabularies");
     const std::size_t rows = kStepRows, d = config_.d_model;
     const int longest = std::max(config_.max_positions / kAverage + Decoding::kTileFrames, config_.decoder_positions);
     x_.ensure(rows * d);
@@ -55,6 +61,7 @@ AttentionDecoder::AttentionDecoder(std::shared_ptr<const Model> model, int bits,
     gemm_workspace_.ensure(gemm::linear_workspace_bytes(widest_layer(config_)));
     first_frames_.resize(static_cast<std::size_t>(config_.decoder_positions) + 1);
     groups_.reserve(rows);
+    if (spelling_) ctc_.ensure(static_cast<std::size_t>(config_.max_positions / kAverage) * ctc_stride_);
 }
 
 std::shared_ptr<Decoding> AttentionDecoder::open(const Stream& stream, int frames,
@@ -64,6 +71,8 @@ std::shared_ptr<Decoding> AttentionDecoder::open(const Stream& stream, int frame
     if (stream.stepping()) throw std::invalid_argument("an engine is computing this stream");
     const EncodedFrames* encoded = stream.state().encoded.get();
     if (!encoded) throw std::invalid_argument("the stream keeps no encoder output: open it with keep_encoded");
+    if (!spelling_ && (options.timing == Timing::ctc || options.ctc_weight > 0.0f))
+        throw std::invalid_argument("CTC can be asked only where the decoder has a spelling");
     const int count = frames < 0 ? encoded->frames() : std::min(frames, encoded->frames());
     return std::make_shared<Decoding>(model_, bits_, exact_, EncodedFrames(*encoded, count), options);
 }
@@ -77,12 +86,20 @@ void AttentionDecoder::check(const Decoding& decoding) const {
     if (decoding.done()) throw std::invalid_argument("a segment is done");
 }
 
+void AttentionDecoder::reserve_results(const Decoding& decoding) {
+    alignment_.reserve(decoding.most_pieces() + 1, decoding.frames());
+    if (!spelling_) return;
+    lattice_.reserve(decoding.frames());
+    spelling_->reserve(decoding.most_pieces(), spelled_);
+    times_.reserve(static_cast<std::size_t>(decoding.most_pieces()));
+}
+
 void AttentionDecoder::begin(std::span<Decoding* const> decodings) {
     decodings_.clear();
     try {
         for (Decoding* decoding : decodings) {
             check(*decoding);
-            alignment_.reserve(decoding->most_pieces() + 1, decoding->frames());
+            reserve_results(*decoding);
             decodings_.push_back(decoding);
             decoding->set_stepping(true);
         }
@@ -279,26 +296,6 @@ void AttentionDecoder::answer() {
     }
 }
 
-// Piece i was chosen by the row before it: the last one of the prompt chose the first piece, the last row chose the
-// end, which is where the last piece ends.
-void AttentionDecoder::finish(Decoding& decoding) {
-    const PieceSearch& search = decoding.search();
-    Written& written = decoding.result();
-    const std::span<const int> ids = search.pieces();
-    const std::span<const int> rows = search.best_rows().subspan(kPromptPieces.size() - 1);
-    const auto aligned = rows.first(std::min(rows.size(), ids.size() + 1));
-    alignment_.align(decoding.weights(0), decoding.padded_frames(), aligned, decoding.frames(), first_frames_.data());
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        const int begin = first_frames_[i];
-        const int end = i + 1 < aligned.size() ? first_frames_[i + 1] : decoding.frames();
-        written.pieces.push_back({ids[i], search.log_probabilities()[i], begin, end - begin});
-    }
-    written.no_speech_probability = search.no_speech_probability();
-    written.mean_log_probability = search.mean_log_probability();
-    written.loop = search.looped();
-    decoding.finish();
-}
-
 // ------------------------------------------------------------------------------------------------------------- layers
 
 void AttentionDecoder::normalise(const Norm& norm, const float* x, float* y, int rows) const {
@@ -318,7 +315,7 @@ void AttentionDecoder::add_residual(const float* y) {
 
 std::size_t AttentionDecoder::resident_bytes() const {
     return x_.bytes() + normed_.bytes() + wide_.bytes() + logits_.bytes() + scratch_.bytes() + gemm_workspace_.bytes() +
-           alignment_.resident_bytes();
+           alignment_.resident_bytes() + ctc_.bytes() + lattice_.resident_bytes();
 }
 
 }  // namespace onebit

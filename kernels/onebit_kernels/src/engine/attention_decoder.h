@@ -13,6 +13,8 @@
 
 #include "../model/model.h"
 #include "../search/alignment.h"
+#include "../search/ctc_lattice.h"
+#include "../search/ctc_spelling.h"
 #include "buffer.h"
 #include "decoding.h"
 #include "stream.h"
@@ -24,8 +26,10 @@ using AlignmentHeads = std::vector<std::pair<int, int>>;  // block and head
 class AttentionDecoder {
 public:
     // `heads`: whose weights say when a piece was said; none: all heads of the upper half of the blocks. Throws
-    // std::invalid_argument for a model without a decoder or without this precision, and for heads that it lacks.
-    AttentionDecoder(std::shared_ptr<const Model> model, int bits, bool exact, const AlignmentHeads& heads);
+    // std::invalid_argument for a model without a decoder or without this precision, for heads that it lacks, and for a
+    // spelling of other vocabularies. `spelling` may be null: CTC is then not asked.
+    AttentionDecoder(std::shared_ptr<const Model> model, int bits, bool exact, const AlignmentHeads& heads,
+                     std::shared_ptr<const CtcSpelling> spelling = nullptr);
 
     // The first `frames` frames of what the stream keeps, which goes on as before; all of them if negative. Throws
     // std::invalid_argument for a stream that keeps none, of another model, precision or mode, or that is computed now.
@@ -54,6 +58,7 @@ private:
     };
 
     void check(const Decoding& decoding) const;
+    void reserve_results(const Decoding& decoding);
     bool work();
     Decoding* next_projecting();
     void project(Decoding& decoding);
@@ -68,6 +73,10 @@ private:
     void feed_forward(const DecoderBlockWeights& weights);
     void answer();
     void finish(Decoding& decoding);
+    void ask_ctc(Decoding& decoding);
+    CtcScores ctc_scores(const Decoding& decoding) const;
+    void tell_times_by_attention(Decoding& decoding);
+    void tell_times_by_ctc(Decoding& decoding);
 
     void normalise(const Norm& norm, const float* x, float* y, int rows) const;
     void linear(const Layer& layer, const float* x, int rows, const gemm::Rows& y);
@@ -80,6 +89,8 @@ private:
     const CacheOperations& cache_;
     int bits_;
     bool exact_;
+    std::shared_ptr<const CtcSpelling> spelling_;
+    int ctc_stride_;
     std::vector<bool> knows_;  // (blocks, heads) whether the head says when a piece was said
 
     std::vector<Decoding*> decodings_;  // of this step
@@ -96,6 +107,11 @@ private:
     Buffer<std::byte> gemm_workspace_;
     std::vector<int> first_frames_;
     AlignmentDesk alignment_;
+
+    Buffer<float> ctc_;  // (frames, ctc_stride) log-probabilities of one segment, where there is a spelling
+    CtcLattice lattice_;
+    SpelledText spelled_;
+    std::vector<PieceTime> times_;
 };
 
 }  // namespace onebit

@@ -31,6 +31,8 @@ Decoding::Decoding(std::shared_ptr<const Model> model, int bits, bool exact, Enc
       padded_frames_((encoded_.frames() + kFrameQuantum - 1) / kFrameQuantum * kFrameQuantum),
       most_pieces_(most_pieces_of(model_->config, encoded_.frames())),
       search_(options.beam, model_->config.decoder_vocabulary_size, most_pieces_, options.hotwords),
+      timing_(options.timing),
+      ctc_weight_(options.ctc_weight),
       done_(encoded_.frames() == 0) {
     const ModelConfig& config = model_->config;
     const auto rows = static_cast<std::size_t>(search_.most_rows());

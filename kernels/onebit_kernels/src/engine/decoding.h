@@ -19,16 +19,22 @@ struct WrittenPiece {
     int frames;
 };
 
+// Which of the decoder's own attention and the CTC head says when pieces were said.
+enum class Timing { attention, ctc };
+
 struct Written {
     std::vector<WrittenPiece> pieces;
     float no_speech_probability = 1.0f;
     float mean_log_probability = 0.0f;  // of the pieces and the end
+    float ctc_agreement = 0.0f;         // see _core.pyi
     bool loop = false;                  // it found no end, or said the same again and again: not to be trusted
 };
 
 struct DecodingOptions {
     int beam = 1;                                        // texts that the search keeps; 1: greedy
     std::shared_ptr<const Hotwords> hotwords = nullptr;  // of the decoder's pieces
+    Timing timing = Timing::attention;                   // ctc needs a spelling
+    float ctc_weight = 0.0f;  // of its opinion on texts that end; more than 0 needs a spelling
 };
 
 class Decoding {
@@ -71,6 +77,8 @@ public:
     // How row `row` looked at the frames, (padded_frames), summed over the heads that know.
     float* weights(int row) { return weights_.data() + static_cast<std::ptrdiff_t>(row) * padded_frames_; }
 
+    Timing timing() const { return timing_; }
+    float ctc_weight() const { return ctc_weight_; }
     int most_pieces() const { return most_pieces_; }
     Written& result() { return written_; }
     void finish() { done_ = true; }
@@ -88,6 +96,8 @@ private:
     int padded_frames_;
     int most_pieces_;
     PieceSearch search_;
+    Timing timing_;
+    float ctc_weight_;
     int next_tile_ = 0;
     bool begun_ = false;
     bool done_ = false;

@@ -23,8 +23,8 @@ public:
     Hotwords(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
              float bonus_per_letter = kBonusPerLetter);
 
-    // Of written text: pieces are the bytes of token ids 0 and up. Capitals and small letters are the same, and whatever
-    // is no letter, digit, apostrophe or byte above 127 stands between words, however much of it.
+    // Of written text: pieces are the bytes of token ids 0 and up. Capitals and small letters are the same, and
+    // whatever is no letter, digit, apostrophe or byte above 127 stands between words, however much of it.
     static Hotwords of_bytes(const std::vector<std::string>& phrases, const std::vector<std::string>& pieces,
                              float bonus_per_letter = kBonusPerLetter);
 

@@ -137,6 +137,7 @@ void PieceSearch::copy(const Text& from, Text& to) const {
     to.pieces.assign(from.pieces.begin(), from.pieces.end());
     to.log_probabilities.assign(from.log_probabilities.begin(), from.log_probabilities.end());
     to.score = from.score;
+    to.joint = from.joint;
     to.bonus = from.bonus;
     to.match = from.match;
     to.looped = from.looped;
@@ -177,8 +178,12 @@ void PieceSearch::close() {
     open_.clear();
 }
 
+void PieceSearch::join(int text, float ctc_log_probability, float ctc_weight) {
+    finished_[text].joint = ctc_weight * (ctc_log_probability - finished_[text].score);
+}
+
 float PieceSearch::worth(const Text& text) const {
-    return (text.score + text.bonus) / static_cast<float>(text.pieces.size() + 1);
+    return (text.score + text.joint + text.bonus) / static_cast<float>(text.pieces.size() + 1);
 }
 
 const PieceSearch::Text& PieceSearch::best() const {

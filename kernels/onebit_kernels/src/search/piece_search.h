@@ -51,6 +51,12 @@ public:
     std::span<const int> text(int text) const { return open_[text].pieces; }
     int most_rows() const;
 
+    // Texts that ended, once the search has. What CTC says of them counts as much as it is given weight for, before the
+    // best one is asked for (Watanabe et al., 2017).
+    int ended_texts() const { return static_cast<int>(finished_.size()); }
+    std::span<const int> ended_text(int text) const { return finished_[text].pieces; }
+    void join(int text, float ctc_log_probability, float ctc_weight);
+
     // The best text; pieces are without the end. Once ended.
     std::span<const int> pieces() const { return best().pieces; }
     std::span<const float> log_probabilities() const { return best().log_probabilities; }
@@ -68,6 +74,7 @@ private:
         std::vector<int> pieces;
         std::vector<float> log_probabilities;
         float score = 0.0f;  // sum of the logarithms, with that of the end where there is one
+        float joint = 0.0f;  // what CTC's opinion changes of the score
         float bonus = 0.0f;  // of complete hotwords
         int match = 0;       // state of the hotwords
         bool looped = false;

@@ -1,0 +1,71 @@
+// The end of a segment: the best text, what CTC says of it, and when its pieces were said.
+#include <algorithm>
+#include <cmath>
+
+#include "attention_decoder.h"
+
+namespace onebit {
+
+void AttentionDecoder::finish(Decoding& decoding) {
+    PieceSearch& search = decoding.search();
+    if (spelling_) ask_ctc(decoding);
+    Written& written = decoding.result();
+    for (std::size_t i = 0; i < search.pieces().size(); ++i)
+        written.pieces.push_back({search.pieces()[i], search.log_probabilities()[i], 0, 0});
+    written.no_speech_probability = search.no_speech_probability();
+    written.mean_log_probability = search.mean_log_probability();
+    written.loop = search.looped();
+    tell_times_by_attention(decoding);
+    if (spelling_) tell_times_by_ctc(decoding);
+    decoding.finish();
+}
+
+// The head on the frames once more: that costs less than to remember what it said.
+void AttentionDecoder::ask_ctc(Decoding& decoding) {
+    PieceSearch& search = decoding.search();
+    for (int first = 0; first < decoding.frames(); first += Decoding::kTileFrames) {
+        const int count = std::min(Decoding::kTileFrames, decoding.frames() - first);
+        float* scores = ctc_.data() + static_cast<std::ptrdiff_t>(first) * ctc_stride_;
+        decoding.encoded().read(first, count, x_.data());
+        linear(model_->head, x_.data(), count, {scores, ctc_stride_});
+        operations_.log_softmax(scores, count, config_.outputs(), ctc_stride_);
+    }
+    if (decoding.ctc_weight() == 0.0f || search.ended_texts() < 2) return;
+    for (int text = 0; text < search.ended_texts(); ++text) {
+        spelling_->spell(search.ended_text(text), spelled_);
+        search.join(text, lattice_.log_probability(ctc_scores(decoding), spelled_), decoding.ctc_weight());
+    }
+}
+
+CtcScores AttentionDecoder::ctc_scores(const Decoding& decoding) const {
+    return {ctc_.data(), decoding.frames(), config_.outputs(), ctc_stride_};
+}
+
+// Piece i was chosen by the row before it: the last one of the prompt chose the first piece, the last row chose the
+// end, which is where the last piece ends.
+void AttentionDecoder::tell_times_by_attention(Decoding& decoding) {
+    std::vector<WrittenPiece>& pieces = decoding.result().pieces;
+    const std::span<const int> rows = decoding.search().best_rows().subspan(kPromptPieces.size() - 1);
+    const std::span<const int> aligned = rows.first(std::min(rows.size(), pieces.size() + 1));
+    alignment_.align(decoding.weights(0), decoding.padded_frames(), aligned, decoding.frames(), first_frames_.data());
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        pieces[i].frame = first_frames_[i];
+        pieces[i].frames = (i + 1 < aligned.size() ? first_frames_[i + 1] : decoding.frames()) - first_frames_[i];
+    }
+}
+
+void AttentionDecoder::tell_times_by_ctc(Decoding& decoding) {
+    Written& written = decoding.result();
+    spelling_->spell(decoding.search().pieces(), spelled_);
+    const int count = static_cast<int>(written.pieces.size());
+    times_.resize(written.pieces.size());
+    const float likelihood = lattice_.align(ctc_scores(decoding), spelled_, count, times_.data());
+    written.ctc_agreement = (likelihood - lattice_.loudest()) / static_cast<float>(std::max(1, spelled_.letters()));
+    if (decoding.timing() == Timing::attention || !std::isfinite(likelihood)) return;
+    for (int i = 0; i < count; ++i) {
+        written.pieces[i].frame = times_[i].begin;
+        written.pieces[i].frames = times_[i].end - times_[i].begin;
+    }
+}
+
+}  // namespace onebit
