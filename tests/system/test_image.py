@@ -219,6 +219,22 @@ def test_labels(image: Image) -> None:
     assert labels["version"] in (ROOT / "pyproject.toml").read_text()
 
 
+def test_it_speaks_to_home_assistant(image: Image) -> None:
+    with image.process(*image.config["Entrypoint"], "wyoming", "--uri", "tcp://127.0.0.1:0") as process:
+        try:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if line.startswith(b"Wyoming: "))
+            port = int(line.rpartition(b":")[2])
+            with socket.create_connection(("127.0.0.1", port), 10) as connection, connection.makefile("rb") as answer:
+                connection.sendall(b'{"type": "describe"}\n')
+                header = json.loads(answer.readline())
+                info = json.loads(answer.read(header["data_length"]))
+        finally:
+            process.terminate()
+    assert header["type"] == "info"
+    assert [model["name"] for model in info["asr"][0]["models"]] == ["onebit-4bit", "onebit-1bit", "onebit-2bit"]
+
+
 def test_size(image: Image) -> None:
     """Not torch's gigabytes; the figure is printed for docs/deployment.md."""
     total = sum(path.lstat().st_size for path in image.root.rglob("*") if path.is_file() and not path.is_symlink())
