@@ -90,6 +90,7 @@ class WyomingServer:
         scheduler, seconds = self._service.scheduler, self._service.settings.drain_seconds
         log.info("draining", seconds=seconds)
         scheduler.begin_drain()
+        await asyncio.sleep(POLL_SECONDS)  # who has just come is met first
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(session.is_dictating for session in self._sessions.values()):
@@ -109,8 +110,8 @@ class WyomingServer:
                 raise OverloadedError(f"{len(self._sessions)} clients are connected already")
             self._sessions[task] = session
             await session.run()
-        except (ConnectionError, ClientGoneError):
-            pass  # nobody is left to be told
+        except (ConnectionError, ClientGoneError, asyncio.CancelledError):
+            pass  # nobody is left to be told; and asyncio complains of cancelled tasks of its server
         except Exception as error:
             await self._tell(session, error)
         finally:
