@@ -6,8 +6,8 @@ const WARNINGS = {
   truncated: "The file ends early; what is there was transcribed.",
   incomplete: "A part of the file cannot be read; the rest was transcribed.",
   other_tracks: "The file has more tracks than the one that was transcribed.",
-  opposite_channels: "The channels cancel each other out; one of them was transcribed.",
-  channels_differ: "The channels differ much; what is in one alone may be missing.",
+  opposite_channels: "The channels would have cancelled each other; the louder ones were used.",
+  channels_differ: "The joined files have different channels; a part may be missing.",
   max_seconds: "The longest stream was reached.",
 };
 // A voice is loud at this share of the loudest sample.
