@@ -13,7 +13,6 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Literal
 
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
@@ -30,6 +29,7 @@ from onebit_service.routes.stream_messages import (
     PartialMessage,
     Ready,
     ServerMessage,
+    StreamEncoding,
 )
 
 _MESSAGES: TypeAdapter[ServerMessage] = TypeAdapter(ServerMessage)
@@ -41,7 +41,7 @@ class StreamOptions:
 
     bits: int | None = None
     sample_rate: int = SAMPLE_RATE
-    encoding: Literal["s16le", "f32le"] = "s16le"
+    encoding: StreamEncoding = "s16le"
     channels: int = 1
     chunk: LiveChunk = 8
     partials: bool = True

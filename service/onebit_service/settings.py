@@ -83,7 +83,9 @@ class Settings:
     max_silent_seconds: float = _setting(
         600.0, "A stream without audio for this long is closed, whatever keepalives it sends."
     )
-    buffer_seconds: float = _setting(60.0, "Audio of one stream that may wait for being computed.")
+    buffer_seconds: float = _setting(
+        60.0, "Audio of one stream that may wait for being computed; from 60 on any message is taken."
+    )
     drain_seconds: float = _setting(30.0, "Time for running work to finish after SIGTERM.", least=0, most=YEAR_SECONDS)
 
     api_keys: tuple[str, ...] = _setting((), "Keys that clients must show (comma-separated); empty: no key is needed.")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import soxr
 
 from onebit_model.audio.byte_feed import ByteFeed
+from onebit_model.audio.companding import VALUES
 from onebit_model.audio.containers import Ending, Part, SampleReader, parts
 from onebit_model.audio.downmix import Downmix
 from onebit_model.audio.ffmpeg import Ffmpeg
@@ -30,8 +31,8 @@ PCM_BLOCK_BYTES = 1 << 15
 LOUDEST = 8.0
 
 
-# As numpy writes them, and "<i3", which it does not know: 24 bits.
-Encoding = Literal["u1", "<i2", ">i2", "<i3", "<i4", "<f4"]
+# As numpy writes them, and what it does not know: 24 bits and the telephone's samples.
+Encoding = Literal["u1", "<i2", ">i2", "<i3", "<i4", "<f4", "mulaw", "alaw"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,12 @@ class PcmFormat:
 
     @property
     def frame_bytes(self) -> int:
-        return int(self.encoding[-1]) * self.channels
+        return (1 if self.encoding in VALUES else int(self.encoding[-1])) * self.channels
 
     def decode(self, data: bytes) -> Samples:
         """Whole frames to (frames, channels) float32, whole numbers scaled to [-1, 1)."""
+        if self.encoding in VALUES:
+            return VALUES[self.encoding][np.frombuffer(data, np.uint8)].reshape(-1, self.channels)
         samples = _numbers(data, self.encoding).reshape(-1, self.channels).astype(np.float32)
         if self.encoding == "u1":
             samples -= 128
@@ -106,7 +109,13 @@ def _encoding(parameters: dict[str, str]) -> Encoding:
         raise UnsupportedMediaError(f"endianness {endianness!r} is not one of little-endian, big-endian")
     if endianness == "big-endian":
         name = name.removesuffix("le").removesuffix("be") + "be"
-    encodings: dict[str, Encoding] = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4"}
+    encodings: dict[str, Encoding] = {
+        "s16le": "<i2",
+        "s16be": ">i2",
+        "f32le": "<f4",
+        "mulaw": "mulaw",
+        "alaw": "alaw",
+    }
     if name not in encodings:
         raise UnsupportedMediaError(f"sample format {name!r} is not one of {', '.join(encodings)}")
     return encodings[name]

@@ -43,7 +43,10 @@ WORDLESS_FRAMES = round(10 / OUTPUT_FRAME_SECONDS)
 WORDLESS_REGION_SAMPLES = SAMPLE_RATE
 # The voice detector hears the end of the silence only: half of it fills the detector's memory.
 VOICE_SAMPLES = SAMPLE_RATE // 2
-# The farthest that is looked back from the end of a chunk, but for the cut at 30 s.
+# Who speaks without a pause is cut after this time where endpoints are wanted: a text that comes later is no live text.
+LONGEST_SPEECH_SAMPLES = 12 * SAMPLE_RATE
+LONGEST_SPEECH_CUT_SAMPLES = 3 * SAMPLE_RATE
+# The farthest that is looked back from the end of a chunk, but for the cut of what is too long.
 LOOK_BACK_SAMPLES = max(ONSET_REGION_SAMPLES, WORDLESS_REGION_SAMPLES, VOICE_SAMPLES)
 # The voice detector may hold an endpoint back, but not for ever: noise can sound like a voice.
 VETO_FACTOR = 3
@@ -129,6 +132,9 @@ class LiveStream:
         self._options = options
         self._chunk_samples = options.chunk * CHUNK_UNIT_SAMPLES
         self._endpoint_frames = math.ceil(options.endpoint_silence_seconds / OUTPUT_FRAME_SECONDS)
+        ends = bool(self._endpoint_frames)
+        self._longest_samples = LONGEST_SPEECH_SAMPLES if ends else MAXIMUM_SEGMENT_SAMPLES
+        self._cut_samples = LONGEST_SPEECH_CUT_SAMPLES if ends else CUT_REGION_SAMPLES
         self._inbox: deque[Samples | Reason] = deque()
         # Each of these two is written by one side only.
         self._marks_put = self._marks_taken = 0
@@ -207,7 +213,7 @@ class LiveStream:
         while not self.core.ready and self._closing is None:
             if self._feed():
                 continue
-            if self._fed == self._start + MAXIMUM_SEGMENT_SAMPLES:
+            if self._fed == self._start + self._longest_samples:
                 self._close("max_segment")
             elif self._inbox:
                 self._open_inbox()
@@ -234,17 +240,17 @@ class LiveStream:
 
     @property
     def _oldest_needed(self) -> int:
-        """What was decoded is looked at again from the end of the next chunk, or where the segment is cut at 30 s."""
+        """What was decoded is looked at again from the end of the next chunk, or where the segment is cut."""
         if self._writes:
             return self._start
         next_look = self._decoded + self._chunk_samples - LOOK_BACK_SAMPLES
-        cut_region = self._start + MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
+        cut_region = self._start + self._longest_samples - self._cut_samples
         return min(self._decoded, next_look, cut_region)
 
     @property
     def _feed_limit(self) -> int:
         next_chunk = self._decoded + self._chunk_samples + LOOK_AHEAD_SAMPLES
-        return min(next_chunk, self._start + MAXIMUM_SEGMENT_SAMPLES)
+        return min(next_chunk, self._start + self._longest_samples)
 
     def _feed(self) -> bool:
         end = min(self._feed_limit, self._audio.end)
@@ -300,7 +306,7 @@ class LiveStream:
     def _finish(self, reason: Reason) -> list[Event]:
         self._decoded = self._fed
         if reason == "max_segment":
-            cut = self._quietest(CUT_REGION_SAMPLES)
+            cut = self._quietest(self._cut_samples)
             return self._end_segment(reason, cut, cut)
         return self._end_segment(reason, self._fed, self._fed)
 

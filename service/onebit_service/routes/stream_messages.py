@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from onebit_model.config import SAMPLE_RATE, LiveChunk
@@ -19,6 +19,17 @@ SUBPROTOCOL = "onebit.v1"
 TEXT_CHARACTERS = 1 << 16
 
 
+StreamEncoding = Literal["s16le", "f32le", "mulaw", "alaw"]
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 16000.0 is 16000."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+
+
 class _ClientMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -27,15 +38,17 @@ class Start(_ClientMessage):
     """The first message, once."""
 
     type: Literal["start"]
-    bits: int | None = Field(None, description="1, 2 or 4; the server's default where it is absent.")
-    sample_rate: int = Field(SAMPLE_RATE, ge=8_000, le=48_000)
-    encoding: Literal["s16le", "f32le"] = "s16le"
-    channels: int = Field(1, ge=1, le=8, description="Interleaved; they are mixed.")
-    chunk: LiveChunk = Field(8, description="What the network sees at once, in units of 80 ms.")
+    bits: Annotated[int | None, Whole] = Field(None, description="1, 2 or 4; the server's default where it is absent.")
+    sample_rate: Annotated[int, Whole] = Field(SAMPLE_RATE, ge=8_000, le=48_000)
+    encoding: StreamEncoding = "s16le"
+    channels: Annotated[int, Whole] = Field(1, ge=1, le=8, description="Interleaved; they are mixed.")
+    chunk: Annotated[LiveChunk, Whole] = Field(8, description="What the network sees at once, in units of 80 ms.")
     partials: bool = True
     words: bool = True
     hotwords: list[str] = Field([], max_length=MOST_HOTWORDS)
-    endpoint_silence_seconds: float = Field(0.8, ge=0, le=30, description="0: segments end at 30 s or on demand.")
+    endpoint_silence_seconds: float = Field(
+        0.8, ge=0, le=30, description="0: segments end at 30 s or on demand, not at 12 s."
+    )
 
 
 class Finalize(_ClientMessage):
@@ -102,7 +115,7 @@ class Ready(_ServerMessage):
     id: str
     bits: int
     sample_rate: int
-    encoding: Literal["s16le", "f32le"]
+    encoding: StreamEncoding
     channels: int
     chunk: LiveChunk
     partials: bool

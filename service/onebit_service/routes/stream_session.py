@@ -6,15 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from onebit_model.audio.reading import PcmFormat, Resampler
-from onebit_model.errors import InvalidAudioError, SearchOptionError
+from onebit_model.config import SAMPLE_RATE
+from onebit_model.errors import SearchOptionError
 from onebit_model.recognition.live import Event, Final, LiveOptions
 from onebit_service.errors import BadMessageError, IdleError, TooFarAheadError, WrongFrameError
 from onebit_service.routes.peer import Connection
+from onebit_service.routes.stream_audio import ContainerStream, PacketDecoder
 from onebit_service.routes.stream_messages import (
     Done,
     Finalize,
@@ -36,53 +36,10 @@ log = structlog.get_logger("onebit.stream")
 SLOW_DOWN_SECONDS = 5.0
 # The same for messages that the client does not read.
 UNREAD_MESSAGES = 64
-# Packets are collected up to this length before they are converted: tiny ones would cost more than their audio.
-GATHER_SECONDS = 0.01
-
-
-class PacketDecoder:
-    """Packets of any length to 16 kHz mono; what is cut off in the middle of a sample waits for its rest."""
-
-    def __init__(self, start: Start) -> None:
-        encoding = "<i2" if start.encoding == "s16le" else "<f4"
-        self._pcm = PcmFormat(start.sample_rate, start.channels, encoding)  # type: ignore[arg-type]
-        self._resampler = Resampler(start.sample_rate)
-        self._waiting = bytearray()
-        self._frame_bytes = self._pcm.frame_bytes
-        self._gather_bytes = int(GATHER_SECONDS * start.sample_rate) * self._frame_bytes
-        self.frames = 0
-
-    @property
-    def seconds(self) -> float:
-        """Audio taken in so far."""
-        return self.frames / self._pcm.sample_rate
-
-    def seconds_of(self, packet: bytes) -> float:
-        return len(packet) / self._frame_bytes / self._pcm.sample_rate
-
-    def push(self, packet: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        self._waiting += packet
-        return self._convert() if len(self._waiting) >= self._gather_bytes else np.zeros(0, np.float32)
-
-    def flush(self, last: bool) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        samples = self._convert()
-        return np.concatenate([samples, self._resampler.finish()[:, 0]]) if last else samples
-
-    @property
-    def holds_part_of_sample(self) -> bool:
-        return bool(self._waiting)
-
-    def _convert(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        whole = len(self._waiting) - len(self._waiting) % self._frame_bytes
-        block = self._pcm.decode(bytes(self._waiting[:whole]))
-        del self._waiting[:whole]
-        self.frames += len(block)
-        if not self._pcm.is_whole_numbers:
-            if not np.isfinite(block).all():
-                raise InvalidAudioError("the audio holds samples that are not finite numbers")
-            block = np.clip(block, -1, 1)
-        mono = block.mean(axis=1, keepdims=True, dtype=np.float32) if block.shape[1] > 1 else block
-        return self._resampler.push(mono)[:, 0]
+# A long message is worked off in pieces of this length.
+PIECE_SECONDS = 5.0
+# From this bound on a message is taken however long it is: of 1 MiB some encodings make minutes.
+ANY_MESSAGE_SECONDS = 60.0
 
 
 @dataclass
@@ -108,12 +65,15 @@ class StreamSession:
         self._stopping = False
         self._heard = self._heard_audio = time.monotonic()
         self._is_held_back = False
+        # A file in place of samples.
+        self._file: ContainerStream | None = None
+        self._file_begun = asyncio.Event()
         self.bits: int | None = None
 
     async def run(self) -> None:
         """Until `done` was sent; raises what ended the stream otherwise."""
         start = await self._receive_start()
-        self._decoder = PacketDecoder(start)
+        self._decoder = PacketDecoder(start.sample_rate, start.channels, start.encoding)
         self._start = start
         options = self._live_options(start)
         bits = self._service.precision(start.bits)
@@ -124,6 +84,8 @@ class StreamSession:
             await self._converse()
         finally:
             self._service.scheduler.close_stream(self._job)
+            if self._file is not None:
+                self._file.close()
             self._account(bits)
 
     def _live_options(self, start: Start) -> LiveOptions:
@@ -150,7 +112,13 @@ class StreamSession:
 
     async def _converse(self) -> None:
         """Receives and sends at the same time, until one of the two ends or nothing comes any more."""
-        parts = (self._receive_all(), self._send_all(), self._watch_idleness(), self._watch_peer())
+        parts = (
+            self._receive_all(),
+            self._decode_file(),
+            self._send_all(),
+            self._watch_idleness(),
+            self._watch_peer(),
+        )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -234,9 +202,13 @@ class StreamSession:
         if isinstance(message, Finalize):
             self._job.live.push(self._decoder.flush(last=False))
             self._job.live.finalize()
+            self._service.scheduler.look_at(self._job)
+        elif self._file is not None:
+            # What ffmpeg still holds comes before the end.
+            self._stopping = True
+            self._file.end()
         else:
             self._stop()
-        self._service.scheduler.look_at(self._job)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -244,6 +216,7 @@ class StreamSession:
         if self._decoder.holds_part_of_sample:
             self._warnings.append("partial_sample_dropped")
         self._job.live.stop()
+        self._service.scheduler.look_at(self._job)
 
     async def _take_audio(self, packet: bytes) -> None:
         if self._stopping:
@@ -253,16 +226,53 @@ class StreamSession:
         self._heard_audio = self._heard
         if self._times.first_audio is None:
             self._times.first_audio = time.monotonic()
-        if self._job.live.backlog_seconds + self._decoder.seconds_of(packet) > self._settings.buffer_seconds:
+            await self._look_for_file(packet)
+        if self._file is not None:
+            await self._file.push(packet)
+            return
+        waiting_seconds = self._job.live.backlog_seconds + self._decoder.seconds_of(packet)
+        if waiting_seconds > self._settings.buffer_seconds < ANY_MESSAGE_SECONDS:
             raise TooFarAheadError(f"more than {self._settings.buffer_seconds:g} s of audio are waiting already")
-        samples = self._decoder.push(packet)
-        if len(samples):
+        await self._take_samples(packet)
+
+    async def _take_samples(self, packet: bytes) -> None:
+        piece_bytes = self._decoder.bytes_of(PIECE_SECONDS)
+        for at in range(0, len(packet), piece_bytes):
+            samples = self._decoder.push(packet[at : at + piece_bytes])
+            if not len(samples):
+                continue
             self._job.live.push(samples)
             if self._decoder.seconds >= self._settings.max_stream_seconds:
                 self._warnings.append("max_seconds")
                 self._stop()
+                return
             self._service.scheduler.look_at(self._job)
             await self._wait_for_room()
+
+    async def _look_for_file(self, packet: bytes) -> None:
+        name = ContainerStream.name_of(packet)
+        if name is not None:
+            ffmpeg = self._service.ffmpeg
+            program = ffmpeg.program if ffmpeg is not None else None
+            self._decoder = PacketDecoder(SAMPLE_RATE, 1, "s16le")
+            self._file = await ContainerStream.open(name, program, self._settings.max_stream_seconds)
+            self._file_begun.set()
+
+    async def _decode_file(self) -> None:
+        """What ffmpeg makes of a file, once one has begun."""
+        await self._file_begun.wait()
+        assert self._file is not None
+        file = self._file
+        while packet := await file.read():
+            await self._take_samples(packet)
+            if "max_seconds" in self._warnings:
+                break
+        else:
+            file.check(self._decoder.frames)
+            # Its length may stand in its header; the stream ends when its client says so.
+            await file.ended.wait()
+            self._stop()
+        await asyncio.Event().wait()
 
     async def _wait_for_room(self) -> None:
         while self._job.live.backlog_seconds > SLOW_DOWN_SECONDS or self._outbox.qsize() > UNREAD_MESSAGES:

@@ -180,6 +180,26 @@ def test_long_speech_is_cut_at_the_quietest_place(recognizer: Recognizer, senten
     assert second.segment.start_seconds >= 27.0
 
 
+def test_who_never_pauses_gets_finals_all_the_same(recognizer: Recognizer, sentences: list[Samples]) -> None:
+    """Every 12 s at the latest, cut where it is quietest, and nothing is said twice."""
+    speech = np.concatenate([sentence[RATE // 2 : -RATE // 2] for sentence in sentences * 3])[: 40 * RATE].copy()
+    speech[10 * RATE : 10 * RATE + RATE // 4] = 0
+    heard_before = {}
+    for packet_samples in (1600, 12_345):
+        live = stream(recognizer, Deaf(True))
+        finals = finals_of(heard(live, recognizer, [*cut(speech, packet_samples), "stop"]))
+        heard_before[packet_samples] = finals
+    assert heard_before[1600] == heard_before[12_345]
+    assert [final.reason for final in finals[:-1]] == ["max_segment"] * (len(finals) - 1)
+    assert finals[1].segment.start_seconds >= 10.0
+    assert finals[0].segment.end_seconds <= 10.3
+    starts = [final.segment.start_seconds for final in finals]
+    assert all(later - earlier <= 12 for earlier, later in itertools.pairwise(starts))
+    assert all(final.segment.end_seconds - final.segment.start_seconds <= 12 for final in finals)
+    ends = [word.start_seconds for final in finals for word in final.segment.words]
+    assert ends == sorted(ends)
+
+
 def test_what_was_said_before_changes_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
     """State starts afresh after a final."""
     alone = finals_of(heard(stream(recognizer), recognizer, [sentences[1], "stop"]))[0]
