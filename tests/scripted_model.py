@@ -5,6 +5,7 @@ The real engine runs it. The blocks of the decoder add nothing, and its position
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ CERTAIN = 6.0  # how much louder the position of a piece is than the piece befor
 
 def write_scripted_model(path: Path, text: str, *, deaf: bool = False, no_speech: bool = False) -> None:
     """The CTC head of a `deaf` model hears blanks alone; with `no_speech` the decoder thinks that nobody speaks."""
-    tensors = _random_tensors()
+    tensors = _random_tensors(CONFIG)
     if deaf:
         tensors["head.bias"] = np.where(np.arange(CONFIG.outputs) == 0, 50, 0).astype(np.float16)
     for name in [name for name in tensors if name.startswith("decoder.blocks") and not name.endswith(".planes")]:
@@ -72,6 +73,12 @@ def write_scripted_model(path: Path, text: str, *, deaf: bool = False, no_speech
     write_packed(path, description, tensors)
 
 
+def write_ctc_model(path: Path) -> None:
+    """The same without a decoder: format version 1."""
+    config = replace(CONFIG, decoder_blocks=0, decoder_feed_forward=0, decoder_vocabulary_size=0, decoder_positions=0)
+    write_packed(path, ModelDescription(config, VOCABULARY, (1, 2, 4), {}, "5c" * 32), _random_tensors(config))
+
+
 def pieces_of(text: str) -> list[int]:
     """The longest piece, again and again."""
     data = (" " + text).encode()
@@ -84,29 +91,30 @@ def pieces_of(text: str) -> list[int]:
     return found
 
 
-def _random_tensors() -> Tensors:
+def _random_tensors(config: ModelConfig) -> Tensors:
     """Unit variance through every layer, as in a trained network."""
     random = np.random.default_rng(5)
     bits = (1, 2, 4)
+    allocation = ALLOCATION if config.has_decoder else Allocation()
     tensors: Tensors = {}
-    for name, spec in (tensor_specs(CONFIG, bits, ALLOCATION) | norm_specs(CONFIG, bits, set())).items():
+    for name, spec in (tensor_specs(config, bits, allocation) | norm_specs(config, bits, set())).items():
         if name.endswith(".int8"):
             tensors[name] = random.integers(-127, 128, spec.shape).astype(np.int8)
         elif name.endswith("norm.weight"):
             tensors[name] = random.uniform(0.5, 1.5, spec.shape).astype(np.float16)
         elif spec.dtype == np.float16:
             tensors[name] = random.normal(0, 0.1, spec.shape).astype(np.float16)
-    for layer in low_bit_layers(CONFIG):
-        tensors |= _low_bit(layer, random)
+    for layer in low_bit_layers(config):
+        tensors |= _low_bit(layer, allocation, random)
     for name in [name for name in tensors if name.endswith(".scale8")]:
         columns = tensors[name.replace("scale8", "int8")].shape[1]
         tensors[name] = np.full(tensors[name].shape, 1 / (73 * np.sqrt(columns)), np.float16)
     return tensors
 
 
-def _low_bit(layer: LowBitLayer, random: np.random.Generator) -> dict[str, NDArray[np.generic]]:
+def _low_bit(layer: LowBitLayer, allocation: Allocation, random: np.random.Generator) -> dict[str, NDArray[np.generic]]:
     codes = np.clip(np.floor(random.standard_normal((layer.outputs, layer.inputs)) / 0.3) + 8, 0, 15)
-    used = ALLOCATION.used(layer.name, (1, 2, 4))
+    used = allocation.used(layer.name, (1, 2, 4))
     tensors: dict[str, NDArray[np.generic]] = {
         f"{layer.name}.planes": pack_planes(codes.astype(np.uint8), max(used)),
     }

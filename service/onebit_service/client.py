@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from onebit_model.config import SAMPLE_RATE, LiveChunk
+from onebit_model.text.search import Decoder
 from onebit_service.routes.stream_messages import (
     SUBPROTOCOL,
     Done,
@@ -46,6 +47,7 @@ class StreamOptions:
     chunk: LiveChunk = 8
     partials: bool = True
     words: bool = True
+    finals: Decoder | None = None
     hotwords: list[str] = field(default_factory=list)
     endpoint_silence_seconds: float = 0.8
 

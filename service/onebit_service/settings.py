@@ -14,6 +14,7 @@ from onebit_service.errors import SettingError
 PREFIX = "ONEBIT_"
 # Longer times overflow the clocks of ffmpeg's limits and of threads that wait.
 YEAR_SECONDS = 365 * 86_400
+LIVE_FINALS = ("chunks", "segment")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("json", "console")
 # `null` is what browsers send for pages without an origin of their own.
@@ -46,6 +47,11 @@ class Settings:
         "N-gram model of the beam search; empty: the shipped one, if it fits the model's vocabulary; none: none.",
     )
     default_bits: int = _setting(4, "Precision where a request names none: 1, 2 or 4.")
+    live_finals: str = _setting(
+        "chunks",
+        "What the attention decoder sees of a stream's segment: chunks, as they were heard live; segment, the whole of "
+        "it heard once more, which costs as much again.",
+    )
     isa: str = _setting("", "Instruction set of the kernels; empty: the best of this machine.")
     engine_threads: int = _setting(0, "Threads that compute; 0: one per available CPU.", least=0, most=256)
 
@@ -119,6 +125,7 @@ class Settings:
         self._require("default_bits", self.default_bits in PRECISIONS, "must be 1, 2 or 4")
         self._require("tls_cert", not self.tls_cert or bool(self.tls_key), "needs tls_key beside it")
         self._require("tls_key", not self.tls_key or bool(self.tls_cert), "needs tls_cert beside it")
+        self._require("live_finals", self.live_finals in LIVE_FINALS, f"is not one of {', '.join(LIVE_FINALS)}")
         self._require("log_level", self.log_level in LOG_LEVELS, f"is not one of {', '.join(LOG_LEVELS)}")
         self._require("log_format", self.log_format in LOG_FORMATS, f"is not one of {', '.join(LOG_FORMATS)}")
         for name in ("cors_origins", "allowed_origins"):

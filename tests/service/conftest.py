@@ -26,6 +26,10 @@ from onebit_model.files.assets import SHIPPED_MODEL
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segment import Segment
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripted_model import write_scripted_model
+
 START_SECONDS = 60.0
 Samples = npt.NDArray[np.float32]
 
@@ -85,6 +89,23 @@ def model_file() -> Path:
 @pytest.fixture(scope="session")
 def recognizer(model_file: Path) -> Recognizer:
     return Recognizer.load(model_file)
+
+
+SCRIPT = "Hello, AT&T: it is 5 o'clock. Is it?"
+
+
+@pytest.fixture(scope="session")
+def writer(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose attention decoder writes SCRIPT whatever it hears."""
+    path = tmp_path_factory.mktemp("scripted") / "model.onebit.safetensors"
+    write_scripted_model(path, SCRIPT)
+    with start_server(model=path, max_stream_wait_seconds=30) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def script() -> str:
+    return SCRIPT
 
 
 @dataclass(frozen=True)

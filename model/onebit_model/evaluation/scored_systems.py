@@ -22,26 +22,30 @@ from onebit_model.evaluation.results import SystemResult
 from onebit_model.files.tensor_file import file_sha256
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.text.decoding import text_of
-from onebit_model.text.search import Search
+from onebit_model.text.search import Decoder, Search
 
 FULL_PRECISION_BITS = 32
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a packed file is run: chunk setting, exact products, language model as in Recognizer, texts of the beam.
+    """How a packed file is run: chunk setting, exact products, language model as in Recognizer, texts of the beam, and
+    who answers.
 
-    Without a beam it is the search that serves.
+    Without a beam or a decoder it is the search that serves.
     """
 
     chunk: str = "segment"
     exact: bool = False
     beam: int | None = None
     language_model: str = ""
+    decoder: Decoder | None = None
 
 
 def search_name(search: Search) -> str:
     """What the name of a system says of its search, behind its precision."""
+    if search.written is not None:
+        return ", attention" if search.written.beam == 1 else f", attention, beam {search.written.beam}"
     if search.beam == 1:
         return ""
     return f", beam {search.beam}" + (", language model" if search.language_model is not None else "")
@@ -58,7 +62,7 @@ def score_packed(
     recognizer = Recognizer.load(model, language_model=decoding.language_model)
     sha256 = file_sha256(recognizer.path)
     results = []
-    search = recognizer.search(decoding.beam)
+    search = recognizer.search(decoding.beam, decoder=decoding.decoder)
     for b in bits or recognizer.bits:
         engine = recognizer.engine(b, decoding.exact)
         transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)

@@ -59,7 +59,7 @@ class LiveOptions:
     endpoint_silence_seconds: float = 0.8
     search: Search = GREEDY
     # How the attention decoder gets to see a segment: once more and as a whole, or as the chunks have left it.
-    second_pass: bool = True
+    second_pass: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onebit_kernels import AttentionDecoder, Engine, LanguageModel, Model
+from onebit_kernels import AttentionDecoder, CtcSpelling, Engine, LanguageModel, Model
 from onebit_model.config import WHOLE_SEGMENT, Chunk
 from onebit_model.files.assets import model_path
 from onebit_model.files.packed import PackedModel, read_packed, select_precisions
@@ -40,6 +40,9 @@ class Recognizer:
         self.wording = Wording(packed.vocabulary, self.tools.pieces, packed.description.calibration)
         self.model = loaded_model(packed, packed.bits, isa)
         self._packed = packed
+        # CTC is asked what it thinks of the decoder's texts.
+        pieces = self.tools.pieces
+        self._spelling = None if pieces is None else CtcSpelling(pieces.pieces, packed.vocabulary)
 
     @staticmethod
     def load(
@@ -70,7 +73,8 @@ class Recognizer:
         is given."""
         if not self.model.has_decoder:
             return Desk(engine, self.wording, None, voice)
-        decoder = AttentionDecoder(self.model, engine.bits, engine.exact, self.description.alignment_heads)
+        heads, spelling = self.description.alignment_heads, self._spelling
+        decoder = AttentionDecoder(self.model, engine.bits, engine.exact, heads, spelling)
         return Desk(engine, self.wording, decoder, voice or self.voice)
 
     def search(self, beam: int | None = None, hotwords: Iterable[str] = (), decoder: Decoder | None = None) -> Search:

@@ -12,7 +12,6 @@ from onebit_kernels import AttentionDecoder, Decoding, Engine, Hotwords, Languag
 from onebit_model.errors import SearchOptionError
 from onebit_model.files.layout import PIECE_ENDS, PIECES
 from onebit_model.files.packed import PackedModel
-from onebit_model.text.decoding import WORD_START
 from onebit_model.text.normalization import normalise
 from onebit_model.text.pieces import Pieces
 
@@ -133,29 +132,13 @@ def _written_search(beam: int | None, phrases: Sequence[str], pieces: Pieces) ->
         raise SearchOptionError("beam", f"beam must be from 1 to {WIDEST_WRITTEN_BEAM} with the attention decoder")
     if not phrases:
         return WrittenSearch(width)
-    spelled = [spelling for phrase in phrases for spelling in _spellings(phrase)]
+    words = [" ".join(phrase.split()) for phrase in phrases]
+    for phrase in words:
+        _check_length(phrase)
     try:
-        # Pieces are bytes, and a piece may be a part of a letter: here each byte is a letter. The first id has none.
-        return WrittenSearch(
-            width, Hotwords(spelled, [_letters(piece.decode("latin-1")) for piece in pieces.pieces[1:]])
-        )
+        return WrittenSearch(width, Hotwords.of_bytes(words, list(pieces.pieces)))
     except ValueError as error:
         raise SearchOptionError("hotwords", str(error)) from error
-
-
-def _spellings(phrase: str) -> list[str]:
-    """As it was given and with capitals, for written text has them: names are typed either way."""
-    words = phrase.split()
-    if not any(character.isalnum() for character in phrase):
-        raise SearchOptionError("hotwords", f"hotword {phrase[:LONGEST_HOTWORD]!r} holds no word of English")
-    given = " ".join(words)
-    _check_length(given)
-    capitals = " ".join(word[0].upper() + word[1:] for word in words)
-    return [spelling.encode().decode("latin-1") for spelling in dict.fromkeys((given, capitals))]
-
-
-def _letters(piece: str) -> str:
-    return piece.replace(" ", WORD_START)
 
 
 def _words(phrase: str) -> str:

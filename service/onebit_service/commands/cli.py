@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onebit_service.commands import bench, evaluation, training
-from onebit_service.commands.options import LANGUAGE_MODEL_HELP, ChunkChoice
+from onebit_service.commands.options import DECODER_HELP, LANGUAGE_MODEL_HELP, ChunkChoice, DecoderChoice
 from onebit_service.commands.output import errors_for_people
 
 app = typer.Typer(help="Speech recognition at 1, 2 and 4 bits.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -69,9 +69,10 @@ def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Audio files; - is standard input.")],
     bits: Annotated[int, typer.Option(help="Precision: 1, 2 or 4.")] = 4,
     chunk: Annotated[ChunkChoice, typer.Option(help="What the network sees at once.")] = ChunkChoice.segment,
+    decoder: Annotated[DecoderChoice | None, typer.Option(help=DECODER_HELP)] = None,
     beam: Annotated[
         int | None,
-        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: 16."),
+        typer.Option(help="Texts that the search keeps, up to 8, with ctc 32; 1 is greedy. Default: 1, with ctc 16."),
     ] = None,
     hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     model: Annotated[str, typer.Option(metavar="PATH", help="Packed file. Default: the shipped one.")] = "",
@@ -85,7 +86,7 @@ def transcribe(
         from onebit_service.commands.serving import naming_audio, open_source, transcribe_file
 
         recognizer = Recognizer.load(model, language_model=language_model)
-        search = recognizer.search(beam, split_phrases(hotwords or []))
+        search = recognizer.search(beam, split_phrases(hotwords or []), decoder.value if decoder else None)
         for file in files:
             with open_source(file) as source, naming_audio(file):
                 for text in transcribe_file(recognizer, source, bits, CHUNKS[chunk.value], search):
@@ -99,6 +100,7 @@ def stream(
     url: Annotated[str, typer.Option(help="The server's /stream.")] = "ws://127.0.0.1:8000/stream",
     bits: Annotated[int | None, typer.Option(help="Precision: 1, 2 or 4. Default: the server's.")] = None,
     key: Annotated[str | None, typer.Option(envvar="ONEBIT_KEY", help="Key, where the server wants one.")] = None,
+    finals: Annotated[DecoderChoice | None, typer.Option(help=DECODER_HELP)] = None,
     hotwords: Annotated[list[str] | None, typer.Option(help="Comma-separated phrases to prefer; repeatable.")] = None,
     real_time: Annotated[bool, typer.Option("--real-time", help="Send a file as slowly as it is spoken.")] = False,
 ) -> None:
@@ -115,7 +117,9 @@ def stream(
         from onebit_service.commands.stream import StreamJob, run_stream
 
         try:
-            options = StreamOptions(bits=bits, hotwords=split_phrases(hotwords or []))
+            options = StreamOptions(
+                bits=bits, finals=finals.value if finals else None, hotwords=split_phrases(hotwords or [])
+            )
             asyncio.run(run_stream(StreamJob(url, file, options, key, real_time)))
         except InvalidStatus as error:
             # The server never refuses a stream like this, but says why: this is another path, or another server.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onebit_model.files.output_paths import check_output, check_output_folder
-from onebit_service.commands.options import LANGUAGE_MODEL_HELP, ChunkChoice, parse_bits
+from onebit_service.commands.options import DECODER_HELP, LANGUAGE_MODEL_HELP, ChunkChoice, DecoderChoice, parse_bits
 from onebit_service.commands.output import errors_for_people, show
 
 
@@ -27,8 +27,9 @@ def evaluate(
     ] = None,
     beam: Annotated[
         int | None,
-        typer.Option(help="Texts that the search keeps, 1 to 32; 1 is greedy. Default: the search that serves."),
+        typer.Option(help="Texts that the search keeps, up to 8, with ctc 32; 1 is greedy. Default: as served."),
     ] = None,
+    decoder: Annotated[DecoderChoice | None, typer.Option(help=DECODER_HELP)] = None,
     language_model: Annotated[str, typer.Option(help=LANGUAGE_MODEL_HELP + " A greedy search uses none.")] = "",
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
@@ -62,7 +63,7 @@ def evaluate(
         from onebit_model.evaluation.scored_systems import Decoding, score_checkpoint, score_packed
 
         names = sets or list(reference_sets())
-        decoding = Decoding(chunk.value, exact, beam, language_model)
+        decoding = Decoding(chunk.value, exact, beam, language_model, decoder.value if decoder else None)
         if results:
             systems = [system for path in results for system in read_results(path)]
         elif checkpoint:

@@ -18,6 +18,16 @@ class ChunkChoice(StrEnum):
     sixteen = "16"
 
 
+class DecoderChoice(StrEnum):
+    attention = "attention"
+    ctc = "ctc"
+
+
+DECODER_HELP = (
+    "Who answers: attention writes text as people do, ctc lower-case words. Default: attention if there is one."
+)
+
+
 def parse_bits(text: str) -> tuple[int, ...]:
     """ "4,1" -> (1, 4)."""
     try:

@@ -76,8 +76,10 @@ def json_answer(transcript: Transcript, timestamps: Timestamps) -> dict[str, Any
 def verbose_answer(transcript: Transcript, timestamps: Timestamps) -> dict[str, Any]:
     """The same with a number for each segment and what else Whisper's users look for."""
     answer = json_answer(transcript, timestamps)
-    for number, fields in enumerate(answer["segments"]):
+    spoken = (segment for segment in transcript.segments if segment.words)
+    for number, (fields, segment) in enumerate(zip(answer["segments"], spoken, strict=False)):
         fields["id"] = number
+        fields["no_speech_prob"] = round(segment.no_speech_probability, 4)
     return {"task": "transcribe", "language": "en", **answer}
 
 

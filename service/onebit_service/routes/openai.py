@@ -65,7 +65,7 @@ async def create_transcription(request: Request, client: Client, service: TheSer
 
 
 def _wanted(service: Service, client: str, fields: TranscriptionFields) -> FileRequest:
-    search = service.search(None, phrases_of(fields.prompt, service.packed.description.vocabulary))
+    search = service.search(None, phrases_of(fields.prompt, service.search_tools))
     return FileRequest(client, bits_of(service, fields.model), search=search)
 
 

@@ -108,5 +108,5 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "temperature": 0.0,
         "avg_logprob": _logarithm(segment.confidence),
         "compression_ratio": 1.0,
-        "no_speech_prob": 0.0,
+        "no_speech_prob": round(segment.no_speech_probability, 4),
     }

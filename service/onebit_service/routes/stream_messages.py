@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from onebit_model.config import SAMPLE_RATE, LiveChunk
 from onebit_model.recognition.live import Event, Final
-from onebit_model.text.search import MOST_HOTWORDS
+from onebit_model.text.search import MOST_HOTWORDS, Decoder
 from onebit_service.errors import BadMessageError, BusyError, WrongFrameError
 from onebit_service.routes.answers import rounded, word_fields
 from onebit_service.routes.error_answers import error_fields
@@ -45,6 +45,9 @@ class Start(_ClientMessage):
     chunk: Annotated[LiveChunk, Whole] = Field(8, description="What the network sees at once, in units of 80 ms.")
     partials: bool = True
     words: bool = True
+    finals: Decoder | None = Field(
+        None, description="attention writes finals as people do, ctc in lower case. Default: attention if there is one."
+    )
     hotwords: list[str] = Field([], max_length=MOST_HOTWORDS)
     endpoint_silence_seconds: float = Field(
         0.8, ge=0, le=30, description="0: segments end at 30 s or on demand, not at 12 s."
@@ -120,6 +123,7 @@ class Ready(_ServerMessage):
     chunk: LiveChunk
     partials: bool
     words: bool
+    finals: Decoder
     hotwords: list[str]
     endpoint_silence_seconds: float
     limits: Limits

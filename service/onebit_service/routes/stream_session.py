@@ -90,10 +90,11 @@ class StreamSession:
 
     def _live_options(self, start: Start) -> LiveOptions:
         try:
-            search = self._service.search(None, start.hotwords)
+            search = self._service.search(None, start.hotwords, start.finals)
         except SearchOptionError as error:
-            raise BadMessageError(str(error), error.field) from error
-        return LiveOptions(start.chunk, start.partials, start.endpoint_silence_seconds, search)
+            raise BadMessageError(str(error), "finals" if error.field == "decoder" else error.field) from error
+        second_pass = self._settings.live_finals == "segment"
+        return LiveOptions(start.chunk, start.partials, start.endpoint_silence_seconds, search, second_pass)
 
     async def send(self, message: ServerMessage) -> None:
         self._seq += 1
@@ -107,8 +108,9 @@ class StreamSession:
             idle_seconds=settings.idle_seconds,
             buffer_seconds=settings.buffer_seconds,
         )
-        applied = start.model_dump(exclude={"type", "bits"})
-        return Ready(id=self._id, bits=bits, limits=limits, **applied)
+        finals = start.finals or self._service.search_tools.usual_decoder
+        applied = start.model_dump(exclude={"type", "bits", "finals"})
+        return Ready(id=self._id, bits=bits, limits=limits, finals=finals, **applied)
 
     async def _converse(self) -> None:
         """Receives and sends at the same time, until one of the two ends or nothing comes any more."""

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from onebit_model.audio.reading import AudioOptions, Channel, PcmFormat
 from onebit_model.config import CHUNKS, PRECISIONS
-from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM, split_phrases
+from onebit_model.text.search import USUAL_BEAM, WIDEST_BEAM, WIDEST_WRITTEN_BEAM, Decoder, split_phrases
 from onebit_service.errors import InvalidParameterError
 from onebit_service.routes.answers import MEDIA_TYPES, Format, Timestamps, json_answer, text_answer, verbose_answer
 from onebit_service.routes.api_documents import TRANSCRIBE_ANSWERS
@@ -40,11 +40,16 @@ class TranscribeOptions(BaseModel):
     channel: str = Field("mix", pattern=r"^(mix|split|[0-9]{1,2})$", description="mix, split, or a number from 0.")
     chunk: Literal["8", "16", "segment"] = Field("segment", description="What the network sees at once.")
     hotwords: list[str] = Field([], description="Comma-separated phrases to prefer; repeatable.")
+    decoder: Decoder | None = Field(
+        None,
+        description="attention writes text as people do; ctc lower-case words. Default: attention if there is one.",
+    )
     beam: int | None = Field(
         None,
         ge=1,
         le=WIDEST_BEAM,
-        description=f"Texts that are kept; 1 is greedy. Default: {USUAL_BEAM}.",
+        description=f"Texts that are kept, up to {WIDEST_WRITTEN_BEAM} by the attention decoder; 1 is greedy. "
+        f"Default: 1, with ctc {USUAL_BEAM}.",
     )
     max_line_width: int = Field(42, ge=10, le=200, description="Characters of a line of srt and vtt.")
     max_line_count: int = Field(2, ge=1, le=10, description="Lines of a cue of srt and vtt.")
@@ -86,7 +91,7 @@ async def transcribe(request: Request, client: Client, service: TheService) -> R
 
 
 def _wanted(service: Service, client: str, options: TranscribeOptions) -> FileRequest:
-    search = service.search(options.beam, split_phrases(options.hotwords))
+    search = service.search(options.beam, split_phrases(options.hotwords), options.decoder)
     return FileRequest(client, service.precision(options.bits), CHUNKS[options.chunk], search)
 
 

@@ -131,9 +131,9 @@ class WyomingSession:
 
     def _search(self) -> Search:
         """Names that nothing can be made of are left out: they come from a house, not from a person."""
-        vocabulary = self._service.packed.vocabulary
+        tools = self._service.search_tools
         names, terms = (
-            phrases_of("\n".join(texts or ()), vocabulary)
+            phrases_of("\n".join(texts or ()), tools)
             for texts in (self._wanted.transcript_names, self._wanted.transcript_terms)
         )
         return self._service.search(None, list(dict.fromkeys([*self._hotwords, *names, *terms]))[:MOST_HOTWORDS])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scripted_model import pieces_of, write_scripted_model
+from scripted_model import pieces_of, write_ctc_model, write_scripted_model
 
 from onebit_kernels import Engine
 from onebit_model.config import WHOLE_SEGMENT
@@ -73,9 +73,12 @@ def test_who_answers_can_be_chosen(recognizer: Recognizer, sentences: list[Sampl
         assert segment.text == TEXT
 
 
-def test_a_model_without_a_decoder_says_so() -> None:
+def test_a_model_without_a_decoder_says_so(tmp_path: Path) -> None:
+    write_ctc_model(tmp_path / "model")
+    recognizer = Recognizer.load(tmp_path / "model", language_model="none")
+    assert recognizer.search().written is None
     with pytest.raises(SearchOptionError, match="no attention decoder") as caught:
-        Recognizer.load().search(decoder="attention")
+        recognizer.search(decoder="attention")
     assert caught.value.field == "decoder"
 
 
@@ -84,7 +87,7 @@ def test_a_model_without_a_decoder_says_so() -> None:
     [
         (0, [], "beam", "from 1 to 8"),
         (9, [], "beam", "from 1 to 8"),
-        (None, ["?!"], "hotwords", "holds no word"),
+        (None, ["?!"], "hotwords", "must be words"),
         (None, ["a" * 61], "hotwords", "longer than 60"),
         (None, ["lamp"] * 101, "hotwords", "at most 100"),
     ],

@@ -44,6 +44,7 @@ def test_document_names_every_route(server: Any) -> None:
         "channel",
         "chunk",
         "hotwords",
+        "decoder",
         "beam",
         "max_line_width",
         "max_line_count",

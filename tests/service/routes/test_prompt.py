@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from onebit_model.text.pieces import SINGLE_BYTES, SPECIALS, Pieces
+from onebit_model.text.search import SearchTools
 from onebit_service.routes.prompt import phrases_of
 
 VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
@@ -23,9 +25,15 @@ VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
     ],
 )
 def test_phrases_of_prompts(prompt: str, phrases: list[str]) -> None:
-    assert phrases_of(prompt, VOCABULARY) == phrases
+    assert phrases_of(prompt, SearchTools(VOCABULARY)) == phrases
+
+
+def test_written_text_takes_them_as_they_are_written() -> None:
+    tools = SearchTools(VOCABULARY, pieces=Pieces((*[b""] * len(SPECIALS), *SINGLE_BYTES)))
+    prompt = "Glossary: O\u2019Brien, Room  5; \u5317\u4eac, --, O\u2019Brien"
+    assert phrases_of(prompt, tools) == ["Glossary", "O\u2019Brien", "Room 5", "\u5317\u4eac"]
 
 
 def test_as_many_as_can_be_used() -> None:
     names = [a + b for a in "abcdefghijk" for b in "abcdefghijklmno"]
-    assert phrases_of(", ".join(names), VOCABULARY) == names[:100]
+    assert phrases_of(", ".join(names), SearchTools(VOCABULARY)) == names[:100]

@@ -71,6 +71,7 @@ async def test_a_session(server: Any, clip: Any, recognizer: Any, bits: int) -> 
         "chunk": 8,
         "partials": True,
         "words": True,
+        "finals": recognizer.tools.usual_decoder,
         "hotwords": [],
         "endpoint_silence_seconds": 0.8,
         "limits": {"max_seconds": 14400.0, "idle_seconds": 30.0, "buffer_seconds": 60.0},
