@@ -36,6 +36,7 @@ class ByteFeed:
         self._closed = False
         self._abandoned = False
         self._error: BaseException | None = None
+        self._when_aborted: list[Callable[[], None]] = []
         self._changed = threading.Condition()
 
     def offer(self, data: bytes, always: bool = False) -> bool:
@@ -61,6 +62,17 @@ class ByteFeed:
         with self._changed:
             self._error = self._error or error
             self._drop_all()
+            calls, self._when_aborted = self._when_aborted, []
+        for call in calls:
+            call()
+
+    def when_aborted(self, call: Callable[[], None]) -> None:
+        """For a reader that waits for something else than the feed: what ends its waiting, from any thread."""
+        with self._changed:
+            if self._error is None:
+                self._when_aborted.append(call)
+                return
+        call()
 
     def peek(self, count: int) -> bytes:
         """The next `count` bytes without taking them; fewer only at the end."""

@@ -269,6 +269,7 @@ class _Opening:
         if self._ffmpeg is None or self._ffmpeg.program is None:
             raise UnsupportedMediaError(UNREADABLE)
         decoded = self._stack.enter_context(self._ffmpeg.decode(file, kind))
+        self._feed.when_aborted(decoded.stop)
         try:
             reader = opened(ForwardFile, decoded.output, length_is_known=False)
         except UnreadableError:

@@ -75,6 +75,10 @@ class Decoded:
     _seconds: float
     timed_out: threading.Event = field(default_factory=threading.Event)
 
+    def stop(self) -> None:
+        """Whoever waits for its output waits no longer."""
+        self._process.kill()
+
     def start_seconds(self) -> float:
         """When the first of the tracks begins on the container's clock; known once there is output."""
         return self._start_seconds(Description.parse(self._messages()))
