@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from random_model import FULL, SMALL, Transcribe, random_tensors
+from random_model import FULL, SMALL, WRITING, Transcribe, random_tensors
 from reference_model import ReferenceModel
 
-from onebit_kernels import Engine, Model, log_mel
+from onebit_kernels import AttentionDecoder, Engine, Model, log_mel
 from onebit_model.config import ModelConfig
 from onebit_model.data.reference import read_set
+from onebit_model.files.allocation import Allocation
+from onebit_model.files.layout import PIECE_ENDS, PIECES
 from onebit_model.files.packed import ModelDescription, PackedModel, read_packed, write_packed
 from onebit_model.network.export import network_from_packed
+from onebit_model.text.pieces import NO_SPEECH, PROMPT, SINGLE_BYTES, SPECIALS, Pieces
 
 NARROW = SMALL | {"blocks": 1, "average_after": 1}
 Array = NDArray[np.float64]
@@ -97,3 +100,52 @@ def test_full_size(
     for exact, allowance in ((True, 1.15), (False, 1.5)):
         actual = transcribe(Engine(model_of(full), bits, exact=exact), speech, chunk).logits
         assert distance(actual, in_float64) < allowance * floor
+
+
+ALLOCATION = Allocation({1: {"decoder.blocks.1.feed_forward.down": 4, "decoder.blocks.0.self_attention.key": 2}})
+
+
+@pytest.fixture(scope="module")
+def writing(tmp_path_factory: pytest.TempPathFactory) -> PackedModel:
+    path = tmp_path_factory.mktemp("writing") / "model.safetensors"
+    config = ModelConfig(**WRITING | {"decoder_vocabulary_size": 320})
+    vocabulary = tuple(f"{i:03d}" for i in range(config.vocabulary_size))
+    pieces = Pieces((*[b""] * len(SPECIALS), *SINGLE_BYTES, *(b"%d" % i for i in range(100, 158))))
+    tensors = random_tensors(config.to_dict())
+    tensors[PIECES], tensors[PIECE_ENDS] = pieces.arrays()
+    write_packed(path, ModelDescription(config, vocabulary, (1, 2, 4), allocation=ALLOCATION), tensors)
+    return read_packed(path)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_decoder(writing: PackedModel, speech: NDArray[np.float32], bits: int, beam: int) -> None:
+    """What torch thinks of the text that the engine wrote, given all at once: as likely as the engine says, and where
+    it was greedy nothing is likelier, but for what a step of int8 here and there is worth."""
+    allowed = 0.05
+    model = Model(writing.config.to_dict(), writing.tensors, [bits], planes=ALLOCATION.exceptions)
+    engine, decoder = Engine(model, bits, exact=True), AttentionDecoder(model, bits, exact=True)
+    stream = engine.open(0, keep_encoded=True)
+    stream.feed(speech)
+    stream.finish()
+    engine.step([stream])
+    decoding = decoder.open(stream, beam=beam)
+    decoder.step([decoding], max_milliseconds=60_000)
+    pieces = decoding.written.pieces
+    assert len(pieces) > 3
+
+    network = network_from_packed(writing.path, bits)
+    assert network.decoder is not None
+    mel = torch.from_numpy(log_mel(speech))[None]
+    frames = torch.tensor([mel.shape[1]])
+    with torch.no_grad():
+        average_after = writing.config.average_after
+        encoded = network.upper(network.lower(mel, frames, 0, average_after), frames // 4, 0)
+        text = torch.tensor([[*PROMPT, *(piece.id for piece in pieces)]])
+        hidden = network.decoder(text, encoded, frames // 4)[0, len(PROMPT) - 1 :]
+        expected = network.decoder.log_probabilities(hidden).numpy()
+    likely = expected[range(len(pieces)), [piece.id for piece in pieces]]
+    np.testing.assert_allclose([piece.log_probability for piece in pieces], likely, atol=allowed)
+    assert decoding.written.no_speech_probability == pytest.approx(np.exp(expected[0, NO_SPEECH]), rel=allowed)
+    if beam == 1:
+        assert (likely > expected[: len(pieces), len(SPECIALS) :].max(axis=1) - allowed).all()
