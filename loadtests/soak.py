@@ -1,6 +1,7 @@
 """Hours of mixed load: memory must stay flat, and no final text may get lost or change.
 
     python -m loadtests.soak --minutes 5
+    python -m loadtests.soak --minutes 5 --leaving 12   # and clients that leave at random moments, on every route
 
 Streams at different speeds and packet sizes, files, clients that vanish in the middle of either, and requests that are
 wrong. The same clip at the same precision must give the same text each time, whatever else goes on. Exit code 1 and a
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from loadtests.leaving import Leavers
 from loadtests.server import MEBIBYTE, Server, server_under_test
 from loadtests.speech import BYTES_PER_SECOND, pcm_clips
 from loadtests.wire import Message, connect, frame, text_frame
@@ -62,18 +64,31 @@ class Soak:
         self._random = random.Random(SEED)
         self.ledger = Ledger()
 
-    async def run(self, streams: int, files: int) -> None:
+    async def run(self, streams: int, files: int, leaving: int) -> None:
         begin = time.monotonic()
         workers = [self._repeat(self._stream) for _ in range(streams)]
         workers += [self._repeat(self._vanishing_stream) for _ in range(max(1, streams // 4))]
         workers += [self._repeat(self._file) for _ in range(files)]
         workers += [self._repeat(self._vanishing_file), self._repeat(self._wrong_request)]
+        leavers = Leavers(self._server.address, self._clips, SEED)
+        workers += [self._repeat(leavers.once) for _ in range(leaving)]
         load = [asyncio.create_task(worker) for worker in workers]
         while time.monotonic() < self._until:
             await asyncio.sleep(SAMPLE_SECONDS)
             figures = await asyncio.to_thread(self._server.figures)
             self.ledger.memory.append((time.monotonic() - begin, figures.resident_bytes))
         await asyncio.gather(*load)
+        self.ledger.counts += leavers.counts
+
+    async def places(self, count: int) -> None:
+        """Everybody has left: as many files as there are places are let in at once."""
+        pcm = self._clips[0]
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(self._post, "/transcribe?bits=1", pcm) for _ in range(count))
+        )
+        refused = sum(status != 200 for status, _ in answers)
+        if refused:
+            self.ledger.broken.append(f"{refused} of {count} places were not given back")
 
     async def _repeat(self, once) -> None:  # type: ignore[no-untyped-def]
         while time.monotonic() < self._until:
@@ -216,12 +231,23 @@ async def wait_until_empty(server: Server) -> bool:
     return False
 
 
-async def soak(server: Server, minutes: float, streams: int, files: int) -> int:
+@dataclass(frozen=True)
+class Crowd:
+    """How many of each are there at once."""
+
+    streams: int
+    files: int
+    leaving: int
+
+
+async def soak(server: Server, minutes: float, crowd: Crowd) -> int:
     run = Soak(server, time.monotonic() + 60 * minutes)
-    await run.run(streams, files)
+    await run.run(crowd.streams, crowd.files, crowd.leaving)
     ledger, memory = run.ledger, memory_of(run.ledger.memory)
     if not await wait_until_empty(server):
         ledger.broken.append("the server still counts streams or files although every client has left")
+    elif crowd.leaving:
+        await run.places(int((await asyncio.to_thread(server.samples))["asr_queue_max"]))
     if not memory.flat:
         ledger.broken.append("memory grows")
     print(", ".join(f"{count} {what}" for what, count in sorted(ledger.counts.items())))
@@ -241,9 +267,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--streams", type=int, default=12)
     parser.add_argument("--files", type=int, default=2)
+    parser.add_argument("--leaving", type=int, default=0, help="clients that leave at random moments on every route")
     options = parser.parse_args()
     with server_under_test(options.url, reference_interval_seconds=0, log_level="error") as server:
-        code = asyncio.run(soak(server, options.minutes, options.streams, options.files))
+        code = asyncio.run(soak(server, options.minutes, Crowd(options.streams, options.files, options.leaving)))
     raise SystemExit(code)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from loadtests.server import Server, server_under_test
@@ -109,3 +111,20 @@ def test_an_index_at_the_end(server: Server, speech: Path) -> None:
     messages, code = said(stream_url(server), converted(long, "mp4", "-c:a", "aac", "-f", "mp4"), 8000)
     assert (messages[-1]["code"], code) == ("wrong_frame", 1003)
     assert "MP4" in messages[-1]["message"]
+
+
+def test_who_leaves_takes_the_decoder_along(server: Server, speech: Path) -> None:
+    data = converted(speech, "webm", *FORMATS["webm"])
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    with connect(stream_url(server), compression=None) as stream:
+        stream.send(json.dumps({"type": "start"}))
+        stream.send(data[: len(data) // 2])
+        assert json.loads(stream.recv(10))["type"] == "ready"
+        assert json.loads(stream.recv(10))["type"] == "partial"
+        assert process.children()
+        stream.socket.close()
+    end = time.monotonic() + 5
+    while process.children() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not process.children()

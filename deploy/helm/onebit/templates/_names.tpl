@@ -43,7 +43,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* drain_seconds, then up to two seconds of farewell, five for connections that linger, and some air. */ -}}
+{{- /* drain_seconds, then up to two seconds of farewell, one for connections that linger, and some air. */ -}}
 {{- define "onebit.gracePeriodSeconds" -}}
 {{- add .Values.preStopSeconds .Values.drainSeconds 10 -}}
 {{- end -}}
