@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -98,6 +99,7 @@ void PieceSearch::choose(int text, const float* log_probabilities) {
         return a.log_probability != b.log_probability ? a.log_probability > b.log_probability : a.id < b.id;
     };
     likeliest_.clear();
+    float least = -std::numeric_limits<float>::infinity();  // nothing below it is among them
     const auto offer = [&](int id) {
         const Piece piece{id, log_probabilities[id]};
         if (likeliest_.size() == choices_) {
@@ -108,10 +110,12 @@ void PieceSearch::choose(int text, const float* log_probabilities) {
             likeliest_.push_back(piece);
         }
         std::push_heap(likeliest_.begin(), likeliest_.end(), less);
+        if (likeliest_.size() == choices_) least = likeliest_.front().log_probability;
     };
     offer(kEndPiece);
     if (!begun_) offer(kNoSpeechPiece);
-    for (int id = kFirstWrittenPiece; id < vocabulary_; ++id) offer(id);
+    for (int id = kFirstWrittenPiece; id < vocabulary_; ++id)
+        if (log_probabilities[id] >= least) offer(id);
     for (const Piece& piece : likeliest_) add(text, piece.id, piece.log_probability);
 }
 
