@@ -88,10 +88,10 @@ rules-check: $(VENV)/.dev
 	promtool test rules deploy/prometheus/tests/*.test.yml
 	$(BIN)/python -m pytest tests/deploy/test_rules.py
 
-# MINUTES=300 for a night, URL=http://... for a server that runs already.
+# MINUTES=300 for a night, LEAVING=12 for clients that leave at random moments, URL=http://... for a server that runs already.
 MINUTES ?= 5
 soak: $(VENV)/.dev
-	$(BIN)/python -m loadtests.soak --minutes $(MINUTES) $(if $(URL),--url $(URL))
+	$(BIN)/python -m loadtests.soak --minutes $(MINUTES) $(if $(LEAVING),--leaving $(LEAVING)) $(if $(URL),--url $(URL))
 
 # BITS=2, PACKET_MS=20, STREAMS=80 for one number of streams, URL=http://... for a server that runs already.
 BITS ?= 1

@@ -221,6 +221,25 @@ def test_nothing_is_computed_for_nobody(small: Any) -> None:
     assert computed_steps(small) <= steps + 1
 
 
+def test_an_upload_that_is_held_back(start_server: Any) -> None:
+    """Of an hour more is sent than the spool takes; the rest waits at the client, which leaves."""
+    noise = np.random.default_rng(1).integers(-300, 300, 3600 * 8000).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, 8000, format="FLAC")
+    data = REQUESTS["raw"](buffer.getvalue())
+    with start_server(spool_bytes=1 << 20, engine_threads=1, reference_interval_seconds=0) as server:
+        connection = socket.socket()
+        # The loopback would take megabytes, which go before the end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        connection.connect(("127.0.0.1", server.port))
+        connection.settimeout(2)
+        with pytest.raises(TimeoutError):
+            connection.sendall(data)
+        assert server.gauge("asr_queue_depth") == 1
+        connection.close()
+        wait_for(server, "asr_queue_depth", 0, FREE_SECONDS)
+
+
 STREAM_STAGES = ("connected", "started", "fed", "far ahead", "stopped")
 
 

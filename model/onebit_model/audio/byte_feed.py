@@ -91,7 +91,7 @@ class ByteFeed:
             self._changed.wait_for(lambda: self._ended() or self._available_bytes() > 0)
             self._raise_error()
             data = self._take(count)
-            room = self._full and not self._late and self._waiting_bytes <= self._capacity_bytes // 2
+            room = self._full and self._has_room()
             self._full = self._full and not room
         if room and self._on_room is not None:
             self._on_room()
@@ -122,6 +122,13 @@ class ByteFeed:
         else:
             self._chunks.append(memoryview(data))
         self._waiting_bytes += len(data)
+
+    def _has_room(self) -> bool:
+        if self._spool is None:
+            return self._waiting_bytes <= self._capacity_bytes // 2
+        while self._late and self._spool.append(self._late[0], always=False):
+            self._waiting_bytes -= len(self._late.popleft())
+        return not self._late
 
     def _refill(self) -> bool:
         """Brings what comes next into `_chunks`; False where there is nothing."""
