@@ -22,14 +22,15 @@ from onebit_model.config import SAMPLE_RATE
 from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, read_noises
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets
-from onebit_model.evaluation.scoring import Alignment, ErrorCounts, align
+from onebit_model.evaluation.scoring import ErrorCounts, align_texts
+from onebit_model.evaluation.word_confidence import calibration_error, right_words
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segmentation import onset_seconds
-from onebit_model.text.decoding import Word
+from onebit_model.text.decoding import Word, text_of
+from onebit_model.text.normalization import normalise
 
 Samples = npt.NDArray[np.float32]
 NOISE_DECIBEL = 10.0
-CALIBRATION_BINS = 10
 MUSIC_SECONDS = 60
 CONDITIONS = {
     f"noise at {NOISE_DECIBEL:.0f} dB": AugmentConfig(
@@ -56,22 +57,6 @@ def music(seconds: float, seed: int = 0) -> Samples:
     return (0.2 * sound / np.abs(sound).max()).astype(np.float32)
 
 
-def are_right(alignment: Alignment) -> Iterator[bool]:
-    """For each word of the hypothesis, in order, whether it was said."""
-    for place, inserted in enumerate(alignment.inserted):
-        yield from [False] * inserted
-        if place < len(alignment.correct) and not alignment.deleted[place]:
-            yield alignment.correct[place]
-
-
-def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
-    """Expected calibration error over ten equal bins (Guo et al., 2017, equation 3)."""
-    confidence, correct = np.array(confidences), np.array(right, float)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [abs((confidence - correct)[bins == b].sum()) for b in range(CALIBRATION_BINS)]
-    return float(sum(gaps) / len(confidence))
-
-
 @dataclass
 class Heard:
     """What one precision made of the clips under one condition."""
@@ -82,12 +67,11 @@ class Heard:
     right: list[bool] = field(default_factory=list)
 
     def add(self, utterance: Utterance, samples: Samples, words: Sequence[Word]) -> None:
-        reference = utterance.text.split()
-        alignment = align(reference, [word.text for word in words])
-        self.errors += alignment.counts
+        self.errors += align_texts(utterance.text, text_of(words)).counts
         self.confidences += [word.confidence for word in words]
-        self.right += are_right(alignment)
-        if words and words[0].text == reference[0]:
+        right = right_words(utterance.text, words)
+        self.right += right
+        if words and right[0] and utterance.text.startswith(normalise(words[0].text)):
             self.start_errors.append(abs(words[0].start_seconds - onset_seconds(samples)))
 
 

@@ -111,6 +111,20 @@ def robustness(
         show_lines(table(noise, stride))
 
 
+@app.command()
+def calibration(
+    model: Annotated[Path, typer.Argument(help="Packed file with an attention decoder.")],
+    sets: Annotated[list[str], typer.Option("--set", help="Labelled speech, as in evaluate; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Packed file to write.")],
+) -> None:
+    """Fit the confidence of written words to the share of them that are right, and store the fit in the file."""
+    with errors_for_people():
+        check_output(out)
+        from onebit_model.bench.calibration import calibrate
+
+        show_lines(calibrate(model, sets, out))
+
+
 @app.command("hotword-recall")
 def hotword_recall(
     sentences: Annotated[Path, typer.Argument(help="Sentences, one a line (.gz too), that tell which words are rare.")],
