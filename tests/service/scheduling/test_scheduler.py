@@ -58,6 +58,7 @@ class TimedEngine:
         self._engine = engine
         self._clock = clock
         self._seconds = seconds
+        self.bits, self.exact = engine.bits, engine.exact
 
     def open(self, *arguments: Any, **options: Any) -> Any:
         return self._engine.open(*arguments, **options)
@@ -311,6 +312,7 @@ class FailingEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.open = engine.open
+        self.bits, self.exact = engine.bits, engine.exact
         self._step: Callable[[Any], None] = engine.step
         self._failures = 1
 
@@ -337,6 +339,56 @@ async def test_a_failing_engine_ends_its_work_and_not_the_thread(recognizer: Rec
         assert len([segment async for segment in again.segments()]) == 1
         scheduler.leave(again)
         assert scheduler.engines_alive
+
+
+async def test_what_is_unfinished_comes_again_but_after_streams(
+    resting: Scheduler, recognizer: Recognizer, clip: Any
+) -> None:
+    file = resting.submit(FileRequest("a", 1))
+    file.submit(noise(1))
+    begun = resting.next_batch(0)
+    assert isinstance(begun, FileBatch)
+    file.submit(noise(1))
+    resting.finished(begun, 0.01)
+    stream = resting.open_stream(1, LiveOptions(), lambda _: None)
+    stream.live.push(clip.samples)
+    resting.look_at(stream)
+    assert isinstance(resting.next_batch(0), StreamBatch)
+    assert resting.next_batch(0) is begun
+    other = resting.next_batch(0)
+    assert isinstance(other, FileBatch)
+    resting.finished(other, 0.01)
+    idle = IdleWork(recognizer.bits[0], [noise(1)], recognizer.search())
+    resting.when_idle(idle)
+    file.fail(RuntimeError("its client has left"))
+    resting.finished(begun, 0.01)
+    assert resting.next_batch(0) is other, "it was not known yet that nobody wants it"
+    resting.finished(other, 0.01)
+    assert resting.next_batch(0) is idle
+    resting.finished(idle, 0.01)
+    assert resting.next_batch(0) is idle
+    resting.close_stream(stream)
+    resting.leave(file)
+
+
+async def test_unfinished_files_get_on_although_streams_take_all_the_time(resting: Scheduler, clock: Clock) -> None:
+    file = resting.submit(FileRequest("a", 1))
+    file.submit(noise(1))
+    begun = resting.next_batch(0)
+    assert isinstance(begun, FileBatch)
+    resting.finished(begun, 0.01)
+    live: Any = StreamWithoutEnd(clock)
+    stream = StreamJob(live, 1, 0, asyncio.get_running_loop(), lambda _: None)
+    resting.look_at(stream)
+    turns = []
+    for _ in range(100):
+        batch = resting.next_batch(0)
+        assert isinstance(batch, StreamBatch | FileBatch)
+        clock.now += 0.01
+        resting.finished(batch, 0.01)
+        turns.append(batch is begun)
+    assert 3 <= sum(turns) <= 6, "one twentieth of the time"
+    resting.leave(file)
 
 
 async def test_requests_come_before_idle_work(resting: Scheduler, recognizer: Recognizer, clip: Any) -> None:
