@@ -58,8 +58,12 @@ def attention(
     heads: int,
     exact: bool = False,
     isa: str = "",
+    frames: bool = False,
 ) -> FloatArray:
-    """Softmax attention as the engine computes it, for tests: (rows, dim), (frames, dim) twice -> (rows, dim)."""
+    """Softmax attention as the engine computes it, for tests: (rows, dim), (frames, dim) twice -> (rows, dim).
+
+    `frames`: as the decoder looks at the encoder's output in the fast mode.
+    """
 
 class Model:
     """Weights in the layout of the kernels; immutable, shareable between engines and threads.

@@ -40,6 +40,24 @@ def test_fast(isa: str, rows: int, frames: int, dim: int, heads: int) -> None:
     np.testing.assert_allclose(actual, expected(q, k, v, heads), atol=2e-3 * np.abs(v).max())
 
 
+@pytest.mark.parametrize(("rows", "frames", "dim", "heads"), SIZES)
+def test_frames_of_the_decoder(isa: str, rows: int, frames: int, dim: int, heads: int) -> None:
+    """One byte a value where there are integers. Scores err more than values: these queries and keys are large."""
+    q, k, v = inputs(rows, frames, dim)
+    actual = _core.attention(q, k, v, heads, False, isa, True)
+    error = actual - expected(q, k, v, heads)
+    assert np.sqrt((error**2).mean()) < 0.02 * np.sqrt((v**2).mean())
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("frames", [False, True])
+def test_a_lone_row_is_computed_as_one_of_many(isa: str, exact: bool, frames: bool) -> None:
+    q, k, v = inputs(9, 70, 64)
+    together = _core.attention(q, k, v, 2, exact, isa, frames)
+    for r in range(len(q)):
+        np.testing.assert_array_equal(_core.attention(q[r : r + 1], k, v, 2, exact, isa, frames)[0], together[r])
+
+
 def test_zeros(isa: str) -> None:
     zeros = np.zeros((4, 32), np.float32)
     np.testing.assert_array_equal(_core.attention(zeros, zeros, zeros, 2, False, isa), 0)

@@ -101,7 +101,7 @@ private:
 };
 
 nb::object attention(const Samples& queries_array, const Samples& keys_array, const Samples& values_array, int heads,
-                     bool exact, const std::string& isa) {
+                     bool exact, const std::string& isa, bool frames) {
     constexpr int kCapacity = 48;
     const Matrix queries(queries_array), keys(keys_array), values(values_array);
     const HeadShape shape{heads, queries.columns / std::max(heads, 1)};
@@ -110,7 +110,8 @@ nb::object attention(const Samples& queries_array, const Samples& keys_array, co
         throw std::invalid_argument(
             "shapes must be (rows, dim), (frames, dim), (frames, dim) with heads of a multiple of 16");
     const Operations& operations = operations_of(isa);
-    const CacheOperations& cache = exact ? operations.exact_cache : operations.fast_cache;
+    const CacheOperations& fast = frames ? operations.frames_cache : operations.fast_cache;
+    const CacheOperations& cache = exact ? operations.exact_cache : fast;
     const KeyBlocks packed(cache, keys, values, shape, kCapacity);
     Buffer<float> scratch;
     scratch.ensure(attention_scratch(shape.head_dim, static_cast<int>(packed.blocks.size()) * kCapacity));
@@ -129,7 +130,7 @@ void bind_operations(nb::module_& module) {
     module.def("log_mel", &log_mel, nb::arg("samples"), nb::arg("isa") = "");
     module.def("elementary", &elementary, nb::arg("name"), nb::arg("x"), nb::arg("isa") = "");
     module.def("attention", &attention, nb::arg("queries"), nb::arg("keys"), nb::arg("values"), nb::arg("heads"),
-               nb::arg("exact") = false, nb::arg("isa") = "");
+               nb::arg("exact") = false, nb::arg("isa") = "", nb::arg("frames") = false);
 }
 
 }  // namespace onebit

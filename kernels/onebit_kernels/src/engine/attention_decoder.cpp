@@ -43,6 +43,7 @@ AttentionDecoder::AttentionDecoder(std::shared_ptr<const Model> model, int bits,
       config_(checked(*model_, bits).config),
       operations_(*model_->operations),
       cache_(exact ? operations_.exact_cache : operations_.fast_cache),
+      frames_(exact ? operations_.exact_cache : operations_.frames_cache),
       bits_(bits),
       exact_(exact),
       spelling_(std::move(spelling)),
@@ -145,8 +146,8 @@ void AttentionDecoder::project(Decoding& decoding) {
     decoding.encoded().read(first, count, x_.data());
     for (int i = 0; i < config_.decoder_blocks; ++i) {
         linear(model_->decoder.blocks[i].cross_key_value, x_.data(), count, {wide_.data(), 2 * d});
-        cache_.pack(wide_.data(), wide_.data() + d, 2 * d, {config_.heads, config_.head_dim()},
-                    decoding.key_blocks(i)[tile]);
+        frames_.pack(wide_.data(), wide_.data() + d, 2 * d, {config_.heads, config_.head_dim()},
+                     decoding.key_blocks(i)[tile]);
     }
     decoding.end_tile();
 }
@@ -248,18 +249,18 @@ void AttentionDecoder::attend_to_frames(const DecoderBlockWeights& weights, int 
         float* queries = wide_.data() + static_cast<std::ptrdiff_t>(group.first) * d;
         for (int head = 0; head < config_.heads; ++head) {
             const bool knows = knows_[static_cast<std::size_t>(index) * config_.heads + head];
-            cache_.attend({.queries = queries,
-                           .stride = d,
-                           .rows = group.rows,
-                           .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim())),
-                           .shape = {config_.heads, config_.head_dim()},
-                           .head = head,
-                           .blocks = blocks.data(),
-                           .block_count = static_cast<int>(blocks.size()),
-                           .out = queries,
-                           .scratch = scratch_.data(),
-                           .weights = knows ? group.decoding->weights(group.first_row) : nullptr,
-                           .weight_stride = group.decoding->padded_frames()});
+            frames_.attend({.queries = queries,
+                            .stride = d,
+                            .rows = group.rows,
+                            .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim())),
+                            .shape = {config_.heads, config_.head_dim()},
+                            .head = head,
+                            .blocks = blocks.data(),
+                            .block_count = static_cast<int>(blocks.size()),
+                            .out = queries,
+                            .scratch = scratch_.data(),
+                            .weights = knows ? group.decoding->weights(group.first_row) : nullptr,
+                            .weight_stride = group.decoding->padded_frames()});
         }
     }
     linear(weights.cross_output, wide_.data(), rows_, {normed_.data(), d});

@@ -86,7 +86,8 @@ private:
     std::shared_ptr<const Model> model_;
     const ModelConfig& config_;
     const Operations& operations_;
-    const CacheOperations& cache_;
+    const CacheOperations& cache_;   // of pieces
+    const CacheOperations& frames_;  // of frames
     int bits_;
     bool exact_;
     std::shared_ptr<const CtcSpelling> spelling_;

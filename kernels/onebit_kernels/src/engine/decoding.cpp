@@ -27,6 +27,7 @@ Decoding::Decoding(std::shared_ptr<const Model> model, int bits, bool exact, Enc
       bits_(bits),
       exact_(exact),
       cache_(exact ? &model_->operations->exact_cache : &model_->operations->fast_cache),
+      frames_(exact ? &model_->operations->exact_cache : &model_->operations->frames_cache),
       encoded_(std::move(encoded)),
       padded_frames_((encoded_.frames() + kFrameQuantum - 1) / kFrameQuantum * kFrameQuantum),
       most_pieces_(most_pieces_of(model_->config, encoded_.frames())),
@@ -47,18 +48,18 @@ Decoding::Decoding(std::shared_ptr<const Model> model, int bits, bool exact, Enc
 void Decoding::place_key_blocks() {
     const ModelConfig& config = model_->config;
     const std::size_t head_elements = static_cast<std::size_t>(padded_frames_) * config.head_dim();
-    const std::size_t bytes = head_elements * config.heads * cache_->element_bytes;  // of keys, or of values
+    const std::size_t bytes = head_elements * config.heads * frames_->element_bytes;  // of keys, or of values
     std::byte* memory = cross_memory_.ensure(2 * static_cast<std::size_t>(config.decoder_blocks) * bytes);
     const std::size_t scales = static_cast<std::size_t>(tiles()) * 2 * config.heads;
-    if (cache_->has_scales) cross_scales_.ensure(static_cast<std::size_t>(config.decoder_blocks) * scales);
+    if (frames_->has_scales) cross_scales_.ensure(static_cast<std::size_t>(config.decoder_blocks) * scales);
     key_blocks_.reserve(static_cast<std::size_t>(config.decoder_blocks) * tiles());
     for (int block = 0; block < config.decoder_blocks; ++block) {
         for (int tile = 0; tile < tiles(); ++tile) {
             const int first = tile * kTileFrames, left = frames() - first;
             std::byte* keys = memory + 2 * block * bytes +
-                              static_cast<std::size_t>(first) * config.head_dim() * cache_->element_bytes;
+                              static_cast<std::size_t>(first) * config.head_dim() * frames_->element_bytes;
             float* scale =
-                cache_->has_scales ? cross_scales_.data() + block * scales + tile * 2 * config.heads : nullptr;
+                frames_->has_scales ? cross_scales_.data() + block * scales + tile * 2 * config.heads : nullptr;
             key_blocks_.push_back({keys, keys + bytes, scale, std::min(kTileFrames, left),
                                    std::min(kTileFrames, padded_frames_ - first),
                                    static_cast<std::ptrdiff_t>(head_elements)});

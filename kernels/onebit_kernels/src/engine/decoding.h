@@ -91,7 +91,8 @@ private:
     std::shared_ptr<const Model> model_;
     int bits_;
     bool exact_;
-    const CacheOperations* cache_;
+    const CacheOperations* cache_;   // of encoded frames and pieces
+    const CacheOperations* frames_;  // of the key blocks
     EncodedFrames encoded_;
     int padded_frames_;
     int most_pieces_;

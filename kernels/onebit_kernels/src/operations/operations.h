@@ -124,8 +124,9 @@ struct Operations {
     // to 16
     void (*log_softmax)(float* x, int rows, int count, int stride);
 
-    CacheOperations fast_cache;   // streams in the fast mode: two bytes a value
-    CacheOperations exact_cache;  // streams in the exact mode: float32
+    CacheOperations fast_cache;    // streams in the fast mode: two bytes a value
+    CacheOperations frames_cache;  // key blocks of the decoder in the fast mode: one byte where there are integers
+    CacheOperations exact_cache;   // streams in the exact mode: float32
 
     // Frame t of mel (frames, bins) from samples[160 t .. 160 t + 400); scratch: kLogMelScratch floats
     void (*log_mel)(const LogMelView& view, const float* samples, int frames, float* mel, float* scratch);

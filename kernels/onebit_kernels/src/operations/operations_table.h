@@ -9,7 +9,7 @@
 namespace onebit {
 namespace {
 
-constexpr Operations table_of(const char* name, CacheOperations fast_cache) {
+constexpr Operations table_of(const char* name, CacheOperations fast_cache, CacheOperations frames_cache) {
     static_assert(kTileRows <= kWidestTileRows);
     return {
         .name = name,
@@ -24,6 +24,7 @@ constexpr Operations table_of(const char* name, CacheOperations fast_cache) {
         .depthwise = depthwise,
         .log_softmax = log_softmax,
         .fast_cache = fast_cache,
+        .frames_cache = frames_cache,
         .exact_cache = cache_operations<float>(),
         .log_mel = log_mel,
         .exponential = exponential_rows,

@@ -6,6 +6,7 @@
 namespace onebit {
 
 extern const Operations operations_avx512;
-const Operations operations_avx512 = table_of("avx512", integer_cache_operations());
+const Operations operations_avx512 =
+    table_of("avx512", integer_cache_operations<std::int16_t>(), integer_cache_operations<std::int8_t>());
 
 }  // namespace onebit

@@ -5,6 +5,6 @@
 namespace onebit {
 
 extern const Operations operations_generic;
-const Operations operations_generic = table_of("generic", cache_operations<Half>());
+const Operations operations_generic = table_of("generic", cache_operations<Half>(), cache_operations<Half>());
 
 }  // namespace onebit

@@ -5,6 +5,6 @@
 namespace onebit {
 
 extern const Operations operations_neon;
-const Operations operations_neon = table_of("neon", cache_operations<Half>());
+const Operations operations_neon = table_of("neon", cache_operations<Half>(), cache_operations<Half>());
 
 }  // namespace onebit

@@ -6,6 +6,7 @@
 namespace onebit {
 
 extern const Operations operations_ssse3;
-const Operations operations_ssse3 = table_of("ssse3", integer_cache_operations());
+const Operations operations_ssse3 =
+    table_of("ssse3", integer_cache_operations<std::int16_t>(), integer_cache_operations<std::int8_t>());
 
 }  // namespace onebit

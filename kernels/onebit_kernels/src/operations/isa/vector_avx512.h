@@ -58,6 +58,10 @@ using Integers = __m512i;
 ONEBIT_INLINE Integers zero_integers() { return _mm512_setzero_si512(); }
 ONEBIT_INLINE Integers load_pairs(const std::int16_t* from) { return _mm512_loadu_si512(from); }
 
+ONEBIT_INLINE Integers load_pairs(const std::int8_t* from) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
 ONEBIT_INLINE Integers broadcast_pair(const std::int16_t* from) {
     std::int32_t pair;
     __builtin_memcpy(&pair, from, sizeof pair);

@@ -19,6 +19,11 @@ ONEBIT_INLINE Integers load_pairs(const std::int16_t* from) {
     return pairs;
 }
 
+ONEBIT_INLINE Integers load_pairs(const std::int8_t* from) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return (Integers)_mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+
 ONEBIT_INLINE Integers broadcast_pair(const std::int16_t* from) {
     std::int32_t pair;
     __builtin_memcpy(&pair, from, sizeof pair);
