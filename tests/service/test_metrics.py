@@ -28,6 +28,9 @@ COUNTERS = [
     ("asr_audio_seconds", ("bits", "kind")),
     ("asr_processing_seconds", ("bits", "kind")),
     ("asr_requests_rejected", ("reason",)),
+    ("asr_decoder_pieces", ("bits",)),
+    ("asr_decoder_seconds", ("bits",)),
+    ("asr_decoder_fallbacks", ("bits", "reason")),
 ]
 GAUGES: list[tuple[str, tuple[str, ...]]] = [
     ("asr_streams_active", ()),

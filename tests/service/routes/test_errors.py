@@ -46,7 +46,6 @@ def check(answer: httpx.Response, status: int, code: str, field: str | None = No
         ("beam=x", "invalid_parameter", "beam"),
         ("beam=33", "invalid_parameter", "beam"),
         ("beam=1&hotwords=kitchen", "invalid_parameter", "beam"),
-        ("hotwords=room+5", "invalid_parameter", "hotwords"),
         ("hotwords=lamp,%E5%8C%97", "invalid_parameter", "hotwords"),
         ("hotwords=" + 101 * "lamp,", "invalid_parameter", "hotwords"),
         ("hotwords=" + 61 * "a", "invalid_parameter", "hotwords"),
