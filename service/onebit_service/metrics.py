@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from onebit_model.recognition.second_opinion import Fallback
+
+FALLBACKS = get_args(Fallback)
 NO_BITS = "none"
 Labels = tuple[str, ...]
 REQUEST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -62,6 +66,14 @@ class Metrics:
         self.decoder_fallbacks = self._counter(
             "asr_decoder_fallbacks_total", "Texts of the attention decoder that are not the answer.", ("bits", "reason")
         )
+
+    def begin_decoder(self, precisions: Iterable[int]) -> None:
+        """Series at 0, so that the first text that counts is a rise and not a beginning."""
+        for bits in map(str, precisions):
+            self.decoder_pieces.labels(bits)
+            self.decoder_seconds.labels(bits)
+            for reason in FALLBACKS:
+                self.decoder_fallbacks.labels(bits, reason)
 
     def _add_streams_and_queue(self) -> None:
         self.first_partial = self._histogram(

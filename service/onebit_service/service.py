@@ -132,6 +132,7 @@ class Service:
             self.failure = error
 
     def _describe(self, recognizer: Recognizer) -> None:
+        self.metrics.begin_decoder(recognizer.bits)
         for bits in recognizer.bits:
             self.metrics.model_bytes.labels(str(bits)).set(recognizer.file_bytes_by_bits[bits])
         model = self.packed.description.checkpoint_sha256[:12]
