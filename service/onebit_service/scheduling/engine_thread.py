@@ -96,24 +96,22 @@ class EngineThread(threading.Thread):
         return True
 
     def _run_streams(self, batch: StreamBatch) -> None:
-        desk = self._desks[batch.bits]
+        """A chunk of those that have one, a slice of the texts that are due."""
+        desk, bits = self._desks[batch.bits], str(batch.bits)
         heard = [job for job in batch.jobs if job.live.prepare()]
         if heard:
             seconds = self._timed(lambda: desk.engine.step([job.live.core for job in heard]))
-            self._metrics.inference_duration.labels(str(batch.bits)).observe(seconds)
-            for job in heard:
-                job.processing_seconds += seconds / len(heard)
-        written = {job: job.live.decoding for job in batch.jobs if job.live.decoding is not None}
+            self._metrics.inference_duration.labels(bits).observe(seconds)
+            _share(seconds, heard)
+        written = [(job, decoding) for job in batch.jobs if (decoding := job.live.decoding) is not None]
         if written and desk.decoder is not None:
-            decoder, decodings = desk.decoder, [decoding for decoding in written.values() if decoding is not None]
-            seconds = self._timed(lambda: decoder.step(decodings, SLICE_MILLISECONDS))
-            self._metrics.decoder_seconds.labels(str(batch.bits)).inc(seconds)
-            for job in written:
-                job.processing_seconds += seconds / len(written)
+            step, decodings = desk.decoder.step, [decoding for _, decoding in written]
+            seconds = self._timed(lambda: step(decodings, SLICE_MILLISECONDS))
+            self._metrics.decoder_seconds.labels(bits).inc(seconds)
+            _share(seconds, [job for job, _ in written])
         news = [(job, News(job.live.advance(), job.live.stopped)) for job in batch.jobs]
-        self._count_texts(
-            batch.bits, [event.segment for _, new in news for event in new.events if isinstance(event, Final)]
-        )
+        finals = [event for _, new in news for event in new.events if isinstance(event, Final)]
+        self._count_texts(batch.bits, [final.segment for final in finals])
         # Without events too: the session learns that there is room for more audio.
         self._deliver(news)
 
@@ -174,6 +172,11 @@ class EngineThread(threading.Thread):
         for stream_job in batch.jobs:
             stream_job.is_closed = True
             call_on_loop(stream_job.loop, partial(stream_job.deliver, News(error=_engine_error(failure))))
+
+
+def _share(seconds: float, jobs: Sequence[StreamJob]) -> None:
+    for job in jobs:
+        job.processing_seconds += seconds / len(jobs)
 
 
 def _engine_error(failure: Exception) -> InternalError:
