@@ -1,8 +1,8 @@
 """Whether what the decoder wrote was said. A decoder writes fluent text over noise; three others are asked.
 
-The decoder itself gives a probability that nobody speaks, the CTC head hears letters or none, and a voice detector,
-which costs more than both, decides where these two do not agree. A text without an end, or one that goes in circles,
-is not believed either: then the CTC's stands.
+The decoder itself gives a probability that nobody speaks, the CTC head hears the same letters, others or none, and
+where one of the two doubts a voice detector decides, which costs more than both. A text without an end, or one that
+goes in circles, is not believed either: then the CTC's stands.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ from onebit_model.text.decoding import Word
 Fallback = Literal["loop", "no_speech", "too_long"]
 """Why a text of the decoder is not the answer; the CTC's is, for `no_speech` none."""
 
-# Where it is higher than anything else the decoder writes nothing; a fifth is a doubt.
-NO_SPEECH_PROBABILITY = 0.2
-# The CTC head spells what it hears: a text of which it heard so small a share of the letters is not from the audio.
-HEARD_SHARE = 0.25
+# What makes a voice detector be asked, and what counts as a no. Where the decoder's probability that nobody speaks is
+# higher than all else it writes nothing.
+DOUBTFUL_PROBABILITY, NO_SPEECH_PROBABILITY = 0.02, 0.2
+# The CTC head spells what it hears. Of a text that is not from the audio it hears few letters.
+DOUBTFUL_SHARE, HEARD_SHARE = 0.5, 0.25
+# And it finds others: by so much, as a log-probability per letter, its best alignment is worse than its best text.
+DOUBTFUL_AGREEMENT = -1.0
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of the decoder: `unended` says why its text has no end, where it has none."""
+    """Of the decoder, with what CTC thinks of its text: `unended` says why that has no end, where it has none."""
 
     words: tuple[Word, ...]
     no_speech_probability: float
+    ctc_agreement: float = 0.0
     unended: Fallback | None = None
 
 
@@ -39,14 +43,18 @@ class Verdict:
 
 def judged(written: Opinion, heard: Sequence[Word], finds_speech: Callable[[], bool]) -> Verdict:
     """The words to answer with, from those that were written and those that the CTC heard."""
+    probability = written.no_speech_probability
     if written.unended is not None:
-        nothing = written.no_speech_probability > NO_SPEECH_PROBABILITY and not finds_speech()
+        nothing = probability > DOUBTFUL_PROBABILITY and not finds_speech()
         return Verdict((), "no_speech") if nothing else Verdict(tuple(heard), written.unended)
     if not written.words:
         return Verdict(())
-    heard_nothing = _letters(heard) < HEARD_SHARE * _letters(written.words)
-    doubts = heard_nothing + (written.no_speech_probability > NO_SPEECH_PROBABILITY)
-    if doubts == 2 or (doubts == 1 and not finds_speech()):
+    share = _letters(heard) / max(_letters(written.words), 1)
+    is_made_up = probability > NO_SPEECH_PROBABILITY and share < HEARD_SHARE
+    is_doubtful = (
+        probability > DOUBTFUL_PROBABILITY or share < DOUBTFUL_SHARE or written.ctc_agreement < DOUBTFUL_AGREEMENT
+    )
+    if is_made_up or (is_doubtful and not finds_speech()):
         return Verdict((), "no_speech")
     return Verdict(written.words)
 

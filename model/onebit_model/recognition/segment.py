@@ -77,7 +77,7 @@ class Wording:
             raise ValueError("this model has no attention decoder")
         calibrated = partial(self.calibration.confidence, bits)
         words = words_from_pieces(written.pieces, self.pieces, span.start_seconds, calibrated)
-        opinion = Opinion(tuple(words), written.no_speech_probability, _why_not(written))
+        opinion = Opinion(tuple(words), written.no_speech_probability, written.ctc_agreement, _why_not(written))
         verdict = judged(opinion, self.heard(heard, span).words, finds_speech)
         return replace(
             span.segment(verdict.words),

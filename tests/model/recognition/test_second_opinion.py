@@ -13,24 +13,28 @@ def words(text: str) -> tuple[Word, ...]:
 
 
 SAID, HEARD, LESS = words("Thank you, Mr. Smith."), words("thank you mister smit"), words("th")
+MADE_UP = Verdict((), "no_speech")
 
 
 @pytest.mark.parametrize(
-    ("heard", "no_speech_probability", "voice", "answer"),
+    ("heard", "probability", "agreement", "voice", "answer"),
     [
-        (HEARD, 0.0, False, Verdict(SAID)),
-        (HEARD, 0.9, True, Verdict(SAID)),
-        (HEARD, 0.9, False, Verdict((), "no_speech")),
-        ((), 0.0, True, Verdict(SAID)),
-        ((), 0.0, False, Verdict((), "no_speech")),
-        (LESS, 0.0, False, Verdict((), "no_speech")),
-        ((), 0.9, True, Verdict((), "no_speech")),
+        (HEARD, 0.0, -0.1, False, Verdict(SAID)),
+        (HEARD, 0.9, -0.1, True, Verdict(SAID)),
+        (HEARD, 0.1, -0.1, False, MADE_UP),
+        ((), 0.0, -0.1, True, Verdict(SAID)),
+        ((), 0.0, -0.1, False, MADE_UP),
+        (LESS, 0.0, -0.1, False, MADE_UP),
+        (HEARD, 0.0, -3.0, True, Verdict(SAID)),
+        (HEARD, 0.0, -3.0, False, MADE_UP),
+        (HEARD, 0.0, float("-inf"), False, MADE_UP),
+        ((), 0.9, -0.1, True, MADE_UP),
     ],
 )
-def test_two_of_three_decide(
-    heard: tuple[Word, ...], no_speech_probability: float, voice: bool, answer: Verdict
+def test_who_doubts_and_who_decides(
+    heard: tuple[Word, ...], probability: float, agreement: float, voice: bool, answer: Verdict
 ) -> None:
-    assert judged(Opinion(SAID, no_speech_probability), heard, lambda: voice) == answer
+    assert judged(Opinion(SAID, probability, agreement), heard, lambda: voice) == answer
 
 
 def test_the_voice_detector_is_asked_in_doubt_only() -> None:
@@ -38,12 +42,12 @@ def test_the_voice_detector_is_asked_in_doubt_only() -> None:
         raise AssertionError
 
     assert judged(Opinion(SAID, 0.0), HEARD, never) == Verdict(SAID)
-    assert judged(Opinion(SAID, 0.9), (), never) == Verdict((), "no_speech")
+    assert judged(Opinion(SAID, 0.9), (), never) == MADE_UP
     assert judged(Opinion((), 0.9), HEARD, never) == Verdict(())
 
 
 @pytest.mark.parametrize("reason", ["loop", "too_long"])
 def test_a_text_without_an_end_gives_way_to_what_was_heard(reason: Fallback) -> None:
-    opinion = Opinion(words("the the the"), 0.1, reason)
+    opinion = Opinion(words("the the the"), 0.1, -0.1, reason)
     assert judged(opinion, HEARD, lambda: True) == Verdict(HEARD, reason)
-    assert judged(Opinion(words("the the"), 0.9, reason), HEARD, lambda: False) == Verdict((), "no_speech")
+    assert judged(Opinion(words("the the"), 0.9, -0.1, reason), HEARD, lambda: False) == MADE_UP
