@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onebit_kernels import Decoding, Stream
+from onebit_model.audio.level import Leveler
 from onebit_model.config import (
     CHUNK_UNIT_SAMPLES,
     MAXIMUM_SEGMENT_SAMPLES,
@@ -135,6 +136,7 @@ class LiveStream:
         ends = bool(self._endpoint_frames)
         self._longest_samples = LONGEST_SPEECH_SAMPLES if ends else MAXIMUM_SEGMENT_SAMPLES
         self._cut_samples = LONGEST_SPEECH_CUT_SAMPLES if ends else CUT_REGION_SAMPLES
+        self._leveler = Leveler()
         self._inbox: deque[Samples | Reason] = deque()
         # Each of these two is written by one side only.
         self._marks_put = self._marks_taken = 0
@@ -156,16 +158,22 @@ class LiveStream:
     # The producer's side
 
     def push(self, samples: Samples) -> None:
+        self._put(self._leveler.push(samples))
+
+    def finalize(self) -> None:
+        self._mark("finalize")
+
+    def stop(self) -> None:
+        self._mark("stop")
+
+    def _put(self, samples: Samples) -> None:
         if len(samples):
             self._inbox.append(samples)
             self._pushed += len(samples)
 
-    def finalize(self) -> None:
-        self._inbox.append("finalize")
-        self._marks_put += 1
-
-    def stop(self) -> None:
-        self._inbox.append("stop")
+    def _mark(self, reason: Reason) -> None:
+        self._put(self._leveler.flush())
+        self._inbox.append(reason)
         self._marks_put += 1
 
     @property

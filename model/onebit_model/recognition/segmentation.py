@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from onebit_model.audio.level import Leveler
 from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
@@ -101,8 +102,8 @@ def onset_seconds(samples: Samples) -> float:
 
 
 class Segmenter:
-    """One track of audio in, segments out, as soon as each is known. Where it cuts depends on the audio alone: it looks
-    for a pause after every whole second of the segment, however the audio was cut into blocks."""
+    """One track of audio in, segments out, levelled, as soon as each is known. Where it cuts depends on the audio
+    alone: it looks for a pause after every whole second of the segment, however the audio was cut into blocks."""
 
     def __init__(self, track: int = 0) -> None:
         self._track = track
@@ -110,8 +111,17 @@ class Segmenter:
         self._energies = np.zeros(MAXIMUM_SEGMENT_SAMPLES // STEP_SAMPLES, np.float32)
         self._filled = 0
         self._start_samples = 0
+        self._leveler = Leveler()
 
     def push(self, block: Samples) -> Iterator[AudioSegment]:
+        yield from self._push(self._leveler.push(block))
+
+    def finish(self) -> Iterator[AudioSegment]:
+        yield from self._push(self._leveler.flush())
+        if self._filled:
+            yield AudioSegment(self._samples[: self._filled].copy(), self._start_samples, self._track)
+
+    def _push(self, block: Samples) -> Iterator[AudioSegment]:
         while len(block):
             if self._filled == MAXIMUM_SEGMENT_SAMPLES:
                 region = MAXIMUM_SEGMENT_SAMPLES - CUT_REGION_SAMPLES
@@ -119,10 +129,6 @@ class Segmenter:
             block = self._fill(block)
             if self._filled % SAMPLE_RATE == 0:
                 yield from self._look_for_pause()
-
-    def finish(self) -> Iterator[AudioSegment]:
-        if self._filled:
-            yield AudioSegment(self._samples[: self._filled].copy(), self._start_samples, self._track)
 
     def _fill(self, block: Samples) -> Samples:
         """Takes from the block up to the next whole second; the rest of it."""
@@ -146,4 +152,4 @@ class Segmenter:
         rest = self._samples[end : self._filled].copy()
         self._filled = 0
         self._start_samples += end
-        yield from self.push(rest)
+        yield from self._push(rest)

@@ -77,8 +77,9 @@ def cut(audio: Samples, size: int) -> list[Samples]:
     return [audio[start : start + size] for start in range(0, len(audio), size)]
 
 
-def test_packets_decide_nothing(recognizer: Recognizer, sentences: list[Samples]) -> None:
-    audio = np.concatenate([part for sentence in sentences for part in (sentence, pause(1.3))])
+@pytest.mark.parametrize("level", [1.0, 0.01])
+def test_packets_decide_nothing(recognizer: Recognizer, sentences: list[Samples], level: float) -> None:
+    audio = np.concatenate([part for sentence in sentences for part in (sentence, pause(1.3))]) * np.float32(level)
     results = [
         heard(stream(recognizer, SileroVoice()), recognizer, [*cut(audio, size), "stop"])
         for size in (37, 1600, 10_240, len(audio))
@@ -86,6 +87,23 @@ def test_packets_decide_nothing(recognizer: Recognizer, sentences: list[Samples]
     assert len(finals_of(results[0])) >= len(sentences)
     for result in results[1:]:
         assert finals_of(result) == finals_of(results[0])
+
+
+@pytest.mark.parametrize("level", [0.01, 0.006])
+def test_quiet_speech_is_heard_in_streams_as_in_files(
+    recognizer: Recognizer, sentences: list[Samples], level: float
+) -> None:
+    """40 and 45 dB below what was recorded: without levelling hardly a word is left."""
+    quiet = [sentence * np.float32(level) for sentence in sentences]
+    for sentence, usual in zip(quiet, sentences, strict=True):
+        live = heard(stream(recognizer, SileroVoice()), recognizer, [*cut(sentence, 1600), "stop"])
+        texts = [
+            " ".join(event.segment.text for event in finals_of(live)),
+            " ".join(segment.text for segment in recognizer.transcribe(sentence, 4, 8)),
+        ]
+        expected = len(" ".join(segment.text for segment in recognizer.transcribe(usual, 4, 8)).split())
+        for text in texts:
+            assert len(text.split()) >= 0.7 * expected
 
 
 def test_a_pause_ends_a_segment(recognizer: Recognizer, sentences: list[Samples]) -> None:
