@@ -9,6 +9,7 @@ import resource
 import numpy as np
 import numpy.typing as npt
 
+from onebit_model.audio.downmix import Downmix
 from onebit_model.audio.ffmpeg import KEEP_TIMES
 from onebit_model.audio.reading import Encoding, PcmFormat, Resampler
 from onebit_model.config import SAMPLE_RATE
@@ -29,6 +30,7 @@ class PacketDecoder:
     def __init__(self, sample_rate: int, channels: int, encoding: StreamEncoding) -> None:
         self._pcm = PcmFormat(sample_rate, channels, ENCODINGS[encoding])
         self._resampler = Resampler(sample_rate)
+        self._downmix = Downmix(sample_rate, channels) if channels > 1 else None
         self._waiting = bytearray()
         self._frame_bytes = self._pcm.frame_bytes
         self._gather_bytes = int(GATHER_SECONDS * sample_rate) * self._frame_bytes
@@ -50,12 +52,20 @@ class PacketDecoder:
         return self._convert() if len(self._waiting) >= self._gather_bytes else np.zeros(0, np.float32)
 
     def flush(self, last: bool) -> Samples:
-        samples = self._convert()
-        return np.concatenate([samples, self._resampler.finish()[:, 0]]) if last else samples
+        parts = [self._convert()]
+        if self._downmix is not None:
+            parts.append(self._resampler.push(self._downmix.finish())[:, 0])
+        if last:
+            parts.append(self._resampler.finish()[:, 0])
+        return np.concatenate(parts)
 
     @property
     def holds_part_of_sample(self) -> bool:
         return bool(self._waiting)
+
+    @property
+    def has_opposite_channels(self) -> bool:
+        return self._downmix is not None and self._downmix.has_left_out
 
     def _convert(self) -> Samples:
         whole = len(self._waiting) - len(self._waiting) % self._frame_bytes
@@ -66,7 +76,7 @@ class PacketDecoder:
             if not np.isfinite(block).all():
                 raise InvalidAudioError("the audio holds samples that are not finite numbers")
             block = np.clip(block, -1, 1)
-        mono = block.mean(axis=1, keepdims=True, dtype=np.float32) if block.shape[1] > 1 else block
+        mono = block if self._downmix is None else self._downmix.push(block)
         return self._resampler.push(mono)[:, 0]
 
 

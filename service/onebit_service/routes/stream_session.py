@@ -217,6 +217,8 @@ class StreamSession:
         self._job.live.push(self._decoder.flush(last=True))
         if self._decoder.holds_part_of_sample:
             self._warnings.append("partial_sample_dropped")
+        if self._decoder.has_opposite_channels:
+            self._warnings.append("opposite_channels")
         self._job.live.stop()
         self._service.scheduler.look_at(self._job)
 

@@ -115,6 +115,10 @@ async def test_encodings_and_channels(server: Any, clip: Any) -> None:
     assert text_of(await streamed(server, floats, 3200, encoding="f32le")) == expected
     stereo = np.repeat(samples, 2).tobytes()
     assert text_of(await streamed(server, stereo, 3200, channels=2)) == expected
+    for size in (999, 3200):
+        opposite = await streamed(server, np.stack([samples, -samples], axis=1).tobytes(), size, channels=2)
+        assert text_of(opposite) == expected
+        assert opposite[-1]["warnings"] == ["opposite_channels"]
 
 
 async def test_silence_makes_finals(server: Any, clips: Any) -> None:
