@@ -17,13 +17,12 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from onebit_model.audio.byte_feed import ByteFeed
+from onebit_model.audio.edit_list import PausedReader, take_out_pauses
 from onebit_model.audio.ffmpeg import Ffmpeg
 from onebit_model.audio.joints import JoinedPart
 from onebit_model.audio.mpeg_audio import ID3_HEADER_BYTES, MpegPart, first_frame, id3_tag_bytes
@@ -35,13 +34,12 @@ from onebit_model.audio.sound_file import (
     ForwardFile,
     Pipe,
     Replay,
+    SampleReader,
     SoundFileReader,
     UnreadableError,
     opened,
 )
 from onebit_model.errors import MissingAudioError, UnsupportedMediaError
-
-Samples = npt.NDArray[np.float32]
 
 HEAD_BYTES = 4096
 # libsndfile finds MP3 in a pipe only behind a tag.
@@ -68,17 +66,6 @@ FORMAT_NAMES = {
 # Pictures, documents and archives: nothing that ffmpeg should be shown.
 OTHER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF", b"PK\3\4", b"\x7fELF", b"\x1f\x8b", b"7z\xbc\xaf", b"BZh")
 TS_PACKET_BYTES, TS_SYNC = 188, 0x47
-
-
-class SampleReader(Protocol):
-    """Decoded audio, forwards only."""
-
-    sample_rate: int
-    channels: int
-
-    def read(self) -> Samples:
-        """The next block, (frames, channels) float32; without frames at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -268,6 +255,7 @@ class _Opening:
     def _decoded(self, file: IO[bytes], kind: str | None) -> Part:
         if self._ffmpeg is None or self._ffmpeg.program is None:
             raise UnsupportedMediaError(UNREADABLE)
+        pauses = take_out_pauses(file) if kind == "mov" else []
         decoded = self._stack.enter_context(self._ffmpeg.decode(file, kind))
         self._feed.when_aborted(decoded.stop)
         try:
@@ -275,7 +263,8 @@ class _Opening:
         except UnreadableError:
             decoded.at_end(seconds=0.0)
             raise UnsupportedMediaError("the file has no sound") from None
-        return Part(reader, lambda seconds: Ending(decoded.at_end(seconds)), decoded.start_seconds)
+        paused = PausedReader(reader, pauses, decoded.start_seconds()) if pauses else reader
+        return Part(paused, lambda seconds: Ending(decoded.at_end(seconds)), decoded.start_seconds)
 
 
 def _warnings(is_cut: bool, is_incomplete: bool) -> set[str]:

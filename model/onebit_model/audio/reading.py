@@ -14,9 +14,10 @@ import soxr
 
 from onebit_model.audio.byte_feed import ByteFeed
 from onebit_model.audio.companding import VALUES
-from onebit_model.audio.containers import Ending, Part, SampleReader, parts
+from onebit_model.audio.containers import Ending, Part, parts
 from onebit_model.audio.downmix import Downmix
 from onebit_model.audio.ffmpeg import Ffmpeg
+from onebit_model.audio.sound_file import SampleReader
 from onebit_model.config import SAMPLE_RATE
 from onebit_model.errors import AudioTooLargeError, InvalidAudioError, MissingAudioError, UnsupportedMediaError
 

@@ -31,6 +31,17 @@ class ByteSource(Protocol):
         ...
 
 
+class SampleReader(Protocol):
+    """Decoded audio, forwards only."""
+
+    sample_rate: int
+    channels: int
+
+    def read(self) -> Samples:
+        """The next block, (frames, channels) float32; without frames at the end."""
+        ...
+
+
 class UnreadableError(Exception):
     """libsndfile cannot open it."""
 
