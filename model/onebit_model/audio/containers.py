@@ -60,7 +60,8 @@ MAGIC = {
 }  # fmt: skip
 FORMAT_NAMES = {
     "mov": "MP4", "matroska": "WebM or Matroska", "asf": "WMA", "amr": "AMR", "flv": "FLV", "avi": "AVI", "aac": "AAC",
-    "ogg": "this Ogg", "mpeg": "MPEG video", "mpegts": "MPEG-TS", "ac3": "AC-3", "rm": "RealMedia", "wv": "WavPack",
+    "ogg": "Ogg with neither Opus nor Vorbis",
+    "mpeg": "MPEG video", "mpegts": "MPEG-TS", "ac3": "AC-3", "rm": "RealMedia", "wv": "WavPack",
     "ape": "Monkey's Audio",
 }  # fmt: skip
 # Pictures, documents and archives: nothing that ffmpeg should be shown.
