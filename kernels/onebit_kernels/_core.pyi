@@ -356,10 +356,10 @@ class AttentionDecoder:
         """A segment of the first `frames` (all) output frames that the stream keeps; the stream goes on as before.
 
         `beam`: texts that the search keeps, 1 (greedy) to 8. `hotwords`: Hotwords.of_bytes. `timing`: who says when
-        pieces were said; where CTC cannot (too few frames), attention does. `ctc_weight`: of CTC's log-probability in
-        the choice between the texts of a beam that ended, the decoder's own has 1 - ctc_weight. ValueError for a
-        stream without `keep_encoded`, of another model, precision or mode, or one that an engine is computing, and for
-        CTC without a spelling.
+        pieces were said; CTC is the better one, and where it cannot (too few frames), attention does. `ctc_weight`: of
+        CTC's log-probability in the choice between the texts of a beam that ended, the decoder's own has
+        1 - ctc_weight. ValueError for a stream without `keep_encoded`, of another model, precision or mode, or one that
+        an engine is computing, and for CTC without a spelling.
         """
     def step(self, decodings: Sequence[Decoding], max_milliseconds: float = 20.0) -> None:
         """Works on these segments, without the interpreter lock, until all are done or the time is over.

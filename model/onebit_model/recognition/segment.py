@@ -53,8 +53,14 @@ class Span:
     def segment(self, words: Sequence[Word]) -> Segment:
         if not words:
             return Segment(self.start_seconds, self.end_seconds, (), self.track)
-        end_seconds = min(words[-1].end_seconds, self.end_seconds)
-        return Segment(words[0].start_seconds, end_seconds, tuple(words), self.track)
+        within = tuple(self._within(word) for word in words)
+        return Segment(within[0].start_seconds, within[-1].end_seconds, within, self.track)
+
+    def _within(self, word: Word) -> Word:
+        """Frames are whole ones: the last may end behind the audio."""
+        if word.end_seconds <= self.end_seconds:
+            return word
+        return replace(word, start_seconds=min(word.start_seconds, self.end_seconds), end_seconds=self.end_seconds)
 
 
 @dataclass(frozen=True)

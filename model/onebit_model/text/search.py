@@ -34,7 +34,7 @@ class WrittenSearch:
 
     def open(self, decoder: AttentionDecoder, stream: Stream, frames: int | None = None) -> Decoding:
         """The text of the first `frames` frames of a stream that keeps its encoder's output; of all by default."""
-        return decoder.open(stream, frames, self.beam, self.hotwords)
+        return decoder.open(stream, frames, self.beam, self.hotwords, timing="ctc")
 
 
 @dataclass(frozen=True)

@@ -155,9 +155,13 @@ def test_ctc_is_asked_for_its_opinion(model: Model, spelling: CtcSpelling, secon
     assert by_ctc.ctc_agreement == pytest.approx((best - scores.max(axis=1).sum()) / letters, rel=1e-4)
     assert by_attention.ctc_agreement == by_ctc.ctc_agreement
     found = [(piece.frame, piece.frame + piece.frames) for piece in by_ctc.pieces]
+    assert [frame for frame, _ in found] == sorted(frame for frame, _ in found)
+    assert all(begin <= end <= len(scores) for begin, end in found)
     by_weights = [(piece.frame, piece.frame + piece.frames) for piece in by_attention.pieces]
-    assert found == (times if np.isfinite(best) else by_weights)
     assert np.isfinite(best) == (found != by_weights)
+    if np.isfinite(best):  # a piece is heard a frame before CTC is sure of it, and two frames longer, if there is room
+        spoken = [(f, t) for f, t in zip(found, times, strict=True) if t[0] < t[1]]
+        assert all(t[0] - 1 <= f[0] <= t[0] and t[1] <= f[1] <= t[1] + 2 for f, t in spoken)
 
 
 def test_ctc_chooses_between_texts(model: Model, spelling: CtcSpelling) -> None:

@@ -5,6 +5,31 @@
 #include "attention_decoder.h"
 
 namespace onebit {
+namespace {
+
+// CTC is sure of a token when most of it is heard, and says it for a moment only: against the pauses of read speech
+// pieces began a frame late and ended two early (docs/search.md).
+constexpr int kLeadFrames = 1;
+constexpr int kTailFrames = 2;
+
+void widen(std::vector<PieceTime>& times, int frames) {
+    int next = frames;
+    for (auto time = times.rbegin(); time != times.rend(); ++time) {
+        if (time->begin == time->end) continue;
+        const int begin = std::max(0, time->begin - kLeadFrames);
+        time->end = std::min(time->end + kTailFrames, std::max(time->end, next));
+        next = begin;
+    }
+    int end = 0;
+    for (PieceTime& time : times) {
+        const bool is_silent = time.begin == time.end;
+        time.begin = is_silent ? end : std::max(end, time.begin - kLeadFrames);
+        if (is_silent) time.end = end;
+        end = std::max(end, time.end);
+    }
+}
+
+}  // namespace
 
 void AttentionDecoder::finish(Decoding& decoding) {
     PieceSearch& search = decoding.search();
@@ -62,6 +87,7 @@ void AttentionDecoder::tell_times_by_ctc(Decoding& decoding) {
     const float likelihood = lattice_.align(ctc_scores(decoding), spelled_, count, times_.data());
     written.ctc_agreement = (likelihood - lattice_.loudest()) / static_cast<float>(std::max(1, spelled_.letters()));
     if (decoding.timing() == Timing::attention || !std::isfinite(likelihood)) return;
+    widen(times_, decoding.frames());
     for (int i = 0; i < count; ++i) {
         written.pieces[i].frame = times_[i].begin;
         written.pieces[i].frames = times_[i].end - times_[i].begin;
