@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Protocol
 
 from onebit_model.config import OUTPUT_FRAME_SECONDS
@@ -27,6 +29,9 @@ class TimedPiece(Protocol):
     def log_probability(self) -> float: ...
 
 
+# CTC has heard a word before it is over: so much longer it lasts, at most until the next one begins.
+REST_SECONDS = 0.08
+
 Group = Sequence[TimedPiece]
 
 
@@ -39,7 +44,7 @@ def words_from_pieces(
     """Their words joined by spaces are the text that was written.
 
     A word is as certain as its least certain piece with a letter or digit, and `calibrated` maps that to the share of
-    right words; it lasts from the first of these pieces to the last.
+    right words; it lasts from the first of these pieces to a little more than the last.
     """
     words: list[Word] = []
     groups: list[list[TimedPiece]] = []
@@ -56,7 +61,14 @@ def words_from_pieces(
         end = segment_start_seconds + (spoken[-1].frame + spoken[-1].frames) * OUTPUT_FRAME_SECONDS
         text = " ".join(pieces.text(piece.id for piece in group).split())
         words.append(Word(text, start, end, calibrated(math.exp(min(piece.log_probability for piece in spoken)))))
-    return words
+    return [_prolonged(word, following) for word, following in pairwise([*words, None]) if word is not None]
+
+
+def _prolonged(word: Word, following: Word | None) -> Word:
+    end = word.end_seconds + REST_SECONDS
+    if following is not None:
+        end = max(word.end_seconds, min(end, following.start_seconds))
+    return replace(word, end_seconds=end)
 
 
 def _joined_marks(groups: Sequence[Group], pieces: Pieces) -> list[Group]:

@@ -67,14 +67,20 @@ def test_times_and_confidence_are_those_of_what_is_spoken() -> None:
     ]
     (word,) = words_from_pieces(heard, PIECES, 10.0, lambda probability: probability / 2)
     assert word.text == "so,"
-    assert (word.start_seconds, word.end_seconds) == pytest.approx((10.2, 10.4))
+    assert (word.start_seconds, word.end_seconds) == pytest.approx((10.2, 10.48))
     assert word.confidence == pytest.approx(0.35)
 
 
 def test_specials_write_nothing() -> None:
     (word,) = words_from_pieces([Token(START, 0), Token(IDS[b" the"], 1), Token(END, 9)], PIECES)
     assert word.text == "the"
-    assert word.end_seconds == pytest.approx(0.08)
+    assert word.end_seconds == pytest.approx(0.16)
+
+
+def test_a_word_lasts_until_the_next_at_most() -> None:
+    heard = [Token(IDS[b" the"], 0, 5), Token(IDS[b" a"], 6, 2), Token(IDS[b" the"], 20, 1)]
+    ends = [word.end_seconds for word in words_from_pieces(heard, PIECES)]
+    assert ends == pytest.approx([0.24, 0.4, 0.92])
 
 
 @given(st.lists(st.integers(0, len(PIECES) - 1), max_size=30))
