@@ -131,7 +131,7 @@ class Hotwords:
 
     def __init__(self, phrases: Sequence[str], pieces: Sequence[str], bonus_per_letter: float = 1.0) -> None: ...
     @staticmethod
-    def of_bytes(phrases: Sequence[str], pieces: Sequence[bytes], bonus_per_letter: float = 1.0) -> Hotwords:
+    def of_bytes(phrases: Sequence[str], pieces: Sequence[bytes], bonus_per_letter: float = 0.4) -> Hotwords:
         """For an AttentionDecoder: `pieces` are the bytes of its pieces, ids 0 and up, specials empty.
 
         Capitals count as small letters; whatever is no letter, digit or apostrophe stands between words.

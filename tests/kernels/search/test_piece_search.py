@@ -157,7 +157,7 @@ def words(phrase: str) -> str:
 
 @pytest.mark.parametrize("width", [1, 4])
 def test_hotwords_are_worth_what_their_definition_says(width: int) -> None:
-    hotwords, boost, changed = Hotwords.of_bytes(PHRASES, PIECES), WrittenBoost(), 0
+    hotwords, boost, changed = Hotwords.of_bytes(PHRASES, PIECES, 1.0), WrittenBoost(), 0
     for seed in range(20):
         network = random_network(seed, vocabulary=len(PIECES))
         expected = write(network, width, 20, boost.while_open, boost.at_end)

@@ -150,7 +150,7 @@ void bind_search(nb::module_& module) {
         .def(nb::init<const std::vector<std::string>&, const std::vector<std::string>&, float>(), nb::arg("phrases"),
              nb::arg("pieces"), nb::arg("bonus_per_letter") = kBonusPerLetter)
         .def_static("of_bytes", &hotwords_of_bytes, nb::arg("phrases"), nb::arg("pieces"),
-                    nb::arg("bonus_per_letter") = kBonusPerLetter)
+                    nb::arg("bonus_per_letter") = kBonusPerWrittenLetter)
         .def_prop_ro("resident_bytes", &Hotwords::resident_bytes);
     nb::class_<LanguageModel>(module, "LanguageModel")
         .def("__init__", &make_language_model, nb::arg("tokens"), nb::arg("log_probabilities"), nb::arg("backoffs"),
