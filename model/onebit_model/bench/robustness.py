@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from onebit_model.config import SAMPLE_RATE
-from onebit_model.data.augmentation import AugmentConfig, WaveformAugmenter, read_noises
+from onebit_model.data.augmentation import AugmentConfig, Augmenter, read_noises
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
@@ -85,6 +86,12 @@ def hear(
     return heard
 
 
+def changed(augmenter: Augmenter, rng: np.random.Generator, samples: Samples) -> Samples:
+    """One clip as `augmenter` lets it be heard."""
+    audio, _ = augmenter(torch.from_numpy(samples)[None], torch.tensor([len(samples)]), rng)
+    return np.asarray(audio[0].numpy(), np.float32)
+
+
 def words_per_minute(recognizer: Recognizer, bits: int, sounds: Sequence[Samples]) -> float:
     words = sum(len(segment.words) for sound in sounds for segment in recognizer.transcribe(sound, bits))
     return 60 * words / (sum(len(sound) for sound in sounds) / SAMPLE_RATE)
@@ -101,7 +108,7 @@ def table(noise_folder: Path, stride: int) -> Iterator[str]:
     clean = [hear(recognizer, bits, utterances, lambda samples: samples) for bits in precisions]
     yield row("clean, word errors %", [f"{100 * h.errors.rate:.1f}" for h in clean])
     for name, config in CONDITIONS.items():
-        changes = [partial(WaveformAugmenter(config, noises), rng=np.random.default_rng(1)) for _ in precisions]
+        changes = [partial(changed, Augmenter(config, noises), np.random.default_rng(1)) for _ in precisions]
         heard = [hear(recognizer, bits, utterances, change) for bits, change in zip(precisions, changes, strict=True)]
         yield row(f"{name}, word errors %", [f"{100 * h.errors.rate:.1f}" for h in heard])
     for name, tracks in {"noise": [noise.numpy() for noise in noises], "music": [music(MUSIC_SECONDS)]}.items():

@@ -1,11 +1,11 @@
-"""Waveform and feature augmentation through torchaudio; every draw comes from one seeded generator."""
+"""Augmentation of padded batches through torchaudio, on the device that trains; every draw is seeded."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, SAMPLE_RATE
@@ -16,6 +16,7 @@ from onebit_model.errors import CorpusError
 torchaudio = load_torchaudio()
 
 TELEPHONE_RATE = 8_000
+MEL_RATE = 100  # frames a second
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class AugmentConfig:
     reverberation_probability: float = 0.0
     reverberation_seconds: tuple[float, float] = (0.1, 0.5)
     gain_decibel: float = 0.0
+    quiet_probability: float = 0.0
+    quiet_decibel: tuple[float, float] = (-40.0, -15.0)
     time_masks: int = 0
     time_mask_seconds: float = 0.4
     frequency_masks: int = 0
@@ -43,78 +46,91 @@ def read_noises(folder: Path) -> list[Tensor]:
     return [torch.from_numpy(AudioSpan(path).read()) for path in files]
 
 
-class WaveformAugmenter:
+class Augmenter:
     """Speed, reverberation, noise, telephone band and gain, in the order that a room and a line apply them."""
 
-    def __init__(self, config: AugmentConfig, noises: list[Tensor]) -> None:
+    def __init__(self, config: AugmentConfig, noises: list[Tensor], device: torch.device | None = None) -> None:
         self.config = config
-        self.noises = noises
+        self.device = device or torch.device("cpu")
+        self.noise = torch.cat(noises).to(self.device) if noises else None
 
-    def __call__(self, samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """(samples,) float32 -> (other samples,) float32, never longer than a segment."""
-        config = self.config
-        audio = torch.from_numpy(samples)
+    def __call__(self, audio: Tensor, lengths: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """(batch, samples) float32 and (batch,) int64 on the CPU -> the same, heard elsewhere.
+
+        One speed for the batch; the rest is drawn for each clip. Padding stays zero.
+        """
+        config, clips = self.config, len(audio)
         speed = float(rng.choice(config.speeds))
-        if speed != 1.0 and len(audio) <= speed * MAXIMUM_SEGMENT_SAMPLES:  # slower than that, words would be cut off
-            audio = change_speed(audio, speed)
-        if rng.random() < config.reverberation_probability:
-            audio = reverberate(audio, rng.uniform(*config.reverberation_seconds), rng)
-        if self.noises and rng.random() < config.noise_probability:
-            audio = self._add_noise(audio, rng.uniform(*config.snr_decibel), rng)
-        if rng.random() < config.telephone_probability:
-            audio = telephone_band(audio)
-        if config.gain_decibel:
-            audio = audio * 10 ** (rng.uniform(-config.gain_decibel, config.gain_decibel) / 20)
-        return np.asarray(audio[:MAXIMUM_SEGMENT_SAMPLES].numpy(), np.float32)
+        if speed != 1.0 and lengths.max() <= speed * MAXIMUM_SEGMENT_SAMPLES:  # slower, words would be cut off
+            audio, lengths = change_speed(audio, lengths, speed)
+        if (rows := self._drawn(config.reverberation_probability, clips, rng)).numel():
+            audio[rows] = reverberate(audio[rows], rng.uniform(*config.reverberation_seconds), rng)
+        if self.noise is not None and (rows := self._drawn(config.noise_probability, clips, rng)).numel():
+            audio[rows] = self._add_noise(audio[rows], lengths[rows.cpu()], rng)
+        if (rows := self._drawn(config.telephone_probability, clips, rng)).numel():
+            audio[rows] = telephone_band(audio[rows])
+        audio = audio * self._gains(clips, rng)
+        valid = torch.arange(audio.shape[1], device=self.device)[None, :] < lengths.to(self.device)[:, None]
+        return audio * valid, lengths
 
-    def _add_noise(self, audio: Tensor, snr: float, rng: np.random.Generator) -> Tensor:
-        noise = self.noises[rng.integers(len(self.noises))]
-        repeats = -(-len(audio) // len(noise)) + 1
-        start = int(rng.integers(len(noise)))
-        excerpt = noise.repeat(repeats)[start : start + len(audio)]
-        return torchaudio.functional.add_noise(audio, excerpt, torch.tensor(snr))
+    def _drawn(self, probability: float, clips: int, rng: np.random.Generator) -> Tensor:
+        """Which clips a probability hits."""
+        return torch.from_numpy(np.flatnonzero(rng.random(clips) < probability)).to(self.device)
+
+    def _gains(self, clips: int, rng: np.random.Generator) -> Tensor:
+        config = self.config
+        decibel = rng.uniform(-config.gain_decibel, config.gain_decibel, clips)
+        quiet = rng.random(clips) < config.quiet_probability
+        decibel = np.where(quiet, rng.uniform(*config.quiet_decibel, clips), decibel)
+        return torch.from_numpy((10 ** (decibel / 20)).astype(np.float32)).to(self.device)[:, None]
+
+    def _add_noise(self, audio: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
+        assert self.noise is not None
+        starts = torch.from_numpy(rng.integers(len(self.noise), size=len(audio))).to(self.device)
+        index = (starts[:, None] + torch.arange(audio.shape[1], device=self.device)) % len(self.noise)
+        snr = torch.from_numpy(rng.uniform(*self.config.snr_decibel, len(audio)).astype(np.float32))
+        return torchaudio.functional.add_noise(
+            audio, self.noise[index], snr.to(self.device), lengths.to(self.device)
+        ).nan_to_num(0.0)  # a clip of zeros has no ratio to anything
 
 
-def change_speed(audio: Tensor, speed: float) -> Tensor:
+def change_speed(audio: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor, Tensor]:
     """Play faster by `speed`; pitch follows, as in speed perturbation (Ko et al. 2015)."""
-    return torchaudio.transforms.SpeedPerturbation(SAMPLE_RATE, [speed])(audio)[0]
+    ratio = Fraction(speed).limit_denominator(100)
+    changed = torchaudio.functional.resample(audio, ratio.numerator, ratio.denominator)
+    shorter = (lengths * ratio.denominator + ratio.numerator - 1) // ratio.numerator
+    return changed, shorter.clamp(max=changed.shape[1])
 
 
 def telephone_band(audio: Tensor) -> Tensor:
-    """8 kHz sampling and back."""
+    """8 kHz sampling and back, (..., samples)."""
     narrow = torchaudio.functional.resample(audio, SAMPLE_RATE, TELEPHONE_RATE)
-    return torchaudio.functional.resample(narrow, TELEPHONE_RATE, SAMPLE_RATE)[: len(audio)]
+    return torchaudio.functional.resample(narrow, TELEPHONE_RATE, SAMPLE_RATE)[..., : audio.shape[-1]]
 
 
 def reverberate(audio: Tensor, seconds: float, rng: np.random.Generator) -> Tensor:
-    """Convolve with an exponentially decaying noise tail that falls by 60 dB in `seconds`."""
+    """Convolve each of (clips, samples) with an exponentially decaying noise tail that falls by 60 dB in `seconds`."""
     count = int(seconds * SAMPLE_RATE)
     decay = 10 ** (-3 * np.arange(count) / count)
-    tail = rng.standard_normal(count) * decay
-    tail *= rng.uniform(0.2, 0.8) / np.sqrt((tail**2).sum())
-    tail[0] = 1.0
-    response = torch.from_numpy(tail.astype(np.float32))
-    return torchaudio.functional.fftconvolve(audio, response)[: len(audio)]
+    tails = rng.standard_normal((len(audio), count)) * decay
+    tails *= rng.uniform(0.2, 0.8, (len(audio), 1)) / np.sqrt((tails**2).sum(axis=1, keepdims=True))
+    tails[:, 0] = 1.0
+    # Zeros behind the tails: transforms of few sizes, because a GPU prepares each new one.
+    whole = 1 << (audio.shape[1] + count - 2).bit_length()
+    responses = np.zeros((len(audio), whole + 1 - audio.shape[1]), np.float32)
+    responses[:, :count] = tails
+    convolved = torchaudio.functional.fftconvolve(audio, torch.from_numpy(responses).to(audio.device))
+    return convolved[:, : audio.shape[1]]
 
 
-def mask_time(features: Tensor, frames: Tensor, masks: int, width: int, rng: np.random.Generator) -> Tensor:
-    """Replace up to `masks` spans of at most `width` frames of each (batch, time, dim) row by its mean."""
-    features = features.clone()
-    for row, count in enumerate(frames.tolist()):
-        fill = features[row, :count].mean(dim=0)
-        for _ in range(masks):
-            span = int(rng.integers(0, max(1, min(width, count // 5)) + 1))
-            start = int(rng.integers(0, max(1, count - span)))
-            features[row, start : start + span] = fill
-    return features
+def spec_augment(mel: Tensor, config: AugmentConfig) -> Tensor:
+    """SpecAugment's masks of zeros (Park et al. 2019) on (batch, time, mel_bins), drawn from torch's own generator.
 
-
-def mask_frequency(features: Tensor, masks: int, bins: int, rng: np.random.Generator) -> Tensor:
-    """Zero up to `masks` bands of at most `bins` mel bins of each (batch, time, mel) row (SpecAugment)."""
-    features = features.clone()
-    for row in range(features.shape[0]):
-        for _ in range(masks):
-            span = int(rng.integers(0, bins + 1))
-            start = int(rng.integers(0, features.shape[2] - span + 1))
-            features[row, :, start : start + span] = 0.0
-    return features
+    No span takes more than a fifth of the batch's length.
+    """
+    width = min(int(config.time_mask_seconds * MEL_RATE), mel.shape[1] // 5)
+    masked = mel[:, None]  # torchaudio wants channels
+    for masks, size, axis in ((config.time_masks, width, 2), (config.frequency_masks, config.frequency_mask_bins, 3)):
+        for _ in range(masks if size > 0 else 0):
+            masked = torchaudio.functional.mask_along_axis_iid(masked, size, 0.0, axis)
+    return masked[:, 0]

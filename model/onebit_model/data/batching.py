@@ -6,6 +6,7 @@ each size spends more time on a new one than on the product.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,47 @@ from onebit_model.config import SAMPLE_RATE
 GRID_SECONDS = 0.4
 GRID_SAMPLES = round(GRID_SECONDS * SAMPLE_RATE)
 BUCKET_JITTER = 0.05  # relative noise on the sort key: neighbours change between epochs
+
+Item = tuple[int, ...]  # clips that are heard one after the other
+
+
+@dataclass(frozen=True)
+class JoinConfig:
+    """Clips heard in one breath, as in a segment of a long recording: several sentences, silence around them.
+
+    `share` of the clips stand in joined items of up to `longest_seconds`; `gap_seconds` lie between two,
+    `edge_seconds` before the first and after the last of any item.
+    """
+
+    share: float = 0.0
+    longest_seconds: float = 28.0
+    gap_seconds: tuple[float, float] = (0.1, 0.8)
+    edge_seconds: tuple[float, float] = (0.0, 0.0)
+
+
+def epoch_items(durations_seconds: Sequence[float], config: JoinConfig, rng: np.random.Generator) -> list[Item]:
+    """Every clip once, alone or joined with others."""
+    order = rng.permutation(len(durations_seconds)).tolist()
+    joined = round(config.share * len(order))
+    items: list[Item] = [(index,) for index in order[joined:]]
+    group: list[int] = []
+    room = 0.0
+    for index in order[:joined]:
+        needed = durations_seconds[index] + config.gap_seconds[1]
+        if group and needed > room:
+            items.append(tuple(group))
+            group = []
+        if not group:
+            room = rng.uniform(config.longest_seconds / 4, config.longest_seconds)
+        group.append(index)
+        room -= needed
+    return [*items, tuple(group)] if group else items
+
+
+def item_seconds(item: Item, durations_seconds: Sequence[float], config: JoinConfig) -> float:
+    """The longest that an item can be."""
+    silence = 2 * config.edge_seconds[1] + (len(item) - 1) * config.gap_seconds[1]
+    return silence + sum(durations_seconds[index] for index in item)
 
 
 def epoch_batches(durations_seconds: Sequence[float], batch_seconds: float, seed: int, epoch: int) -> list[list[int]]:
@@ -44,13 +86,17 @@ def on_grid(seconds: float) -> float:
     return GRID_SECONDS * math.ceil(seconds / GRID_SECONDS)
 
 
-def batches_from(durations_seconds: Sequence[float], batch_seconds: float, seed: int, step: int) -> Iterator[list[int]]:
+def batches_from(
+    durations_seconds: Sequence[float], batch_seconds: float, seed: int, step: int, join: JoinConfig
+) -> Iterator[list[Item]]:
     """Endless batches, epoch after epoch, beginning with that of `step`: how training resumes."""
     epoch = 0
     while True:
-        batches = epoch_batches(durations_seconds, batch_seconds, seed, epoch)
+        items = epoch_items(durations_seconds, join, np.random.default_rng([seed, epoch, 1]))
+        seconds = [item_seconds(item, durations_seconds, join) for item in items]
+        batches = epoch_batches(seconds, batch_seconds, seed, epoch)
         if step < len(batches):
-            yield from batches[step:]
+            yield from ([items[index] for index in batch] for batch in batches[step:])
             step = 0
         else:
             step -= len(batches)

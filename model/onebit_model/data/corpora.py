@@ -66,17 +66,28 @@ class AudioSpan:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """Audio that was made, not recorded: (samples,) float32 at 16 kHz."""
+
+    samples: NDArray[np.float32]
+
+    def read(self) -> NDArray[np.float32]:
+        return self.samples
+
+
+@dataclass(frozen=True)
 class Utterance:
-    """One labelled clip; `labels` is human, machine or synthetic."""
+    """One labelled clip; `labels` is human, machine or synthetic, `raw` the text as its corpus has it."""
 
     id: str
     corpus: str
     speaker: str
     text: str
     duration_seconds: float
-    audio: AudioSpan
+    audio: AudioSpan | Sound
     labels: str = "human"
     teacher_logprob: float = 0.0
+    raw: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ class ManifestRow:
     speaker: Name | None = None
     labels: str = "human"
     teacher_logprob: float = 0.0
+    raw: str = ""
 
     def __post_init__(self) -> None:
         if not self.archive and not self.audio:
@@ -156,6 +168,7 @@ def _manifest_row(row: ManifestRow, manifest: Path, archives: dict[str, dict[str
         audio=_manifest_audio(row, manifest.parent, archives),
         labels=row.labels,
         teacher_logprob=row.teacher_logprob,
+        raw=row.raw,
     )
 
 

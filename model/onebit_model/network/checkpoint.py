@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onebit_model.config import PRECISIONS, ModelConfig
+from onebit_model.config import ModelConfig
 from onebit_model.errors import DamagedFileError, ModelFileError
 from onebit_model.files.whole_file import whole_file
 
@@ -33,6 +33,7 @@ class Checkpoint:
     recipe: str
     quantize: dict[str, Any] | None  # how `quantizers.quantise` was called, None for a plain network
     optimizer: dict[str, Any]
+    pieces: str = ""  # of the decoder, as `PieceEncoder.to_json` writes them
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -78,18 +79,7 @@ def _check_sums(path: Path) -> None:
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
     """The same without optimiser state, in float16: what a later training starts from."""
     halves = {name: value.half() for name, value in checkpoint.network.items()}
-    save_checkpoint(
-        path,
-        Checkpoint(
-            checkpoint.config,
-            halves,
-            checkpoint.tokenizer,
-            checkpoint.step,
-            checkpoint.recipe,
-            checkpoint.quantize,
-            {},
-        ),
-    )
+    save_checkpoint(path, replace(checkpoint, network=halves, optimizer={}))
 
 
 def save_eight_bits(path: Path, checkpoint: Checkpoint) -> None:
@@ -121,22 +111,6 @@ def load_mean(paths: Sequence[Path]) -> Checkpoint:
         if (checkpoint.config, checkpoint.quantize) != (last.config, last.quantize):
             raise ModelFileError(f"{path} and {paths[-1]} are of different networks or quantizers and have no mean")
     return average(checkpoints)
-
-
-def follow(student: Checkpoint, before: Checkpoint, after: Checkpoint) -> Checkpoint:
-    """What a teacher has learned from `before` to `after`, added to the student's weights (Ilharco et al., 2023).
-
-    A norm that the student has once for each precision takes its change each time. Scales stay.
-    Raises ModelFileError for networks of different sizes.
-    """
-    if not student.config == before.config == after.config:
-        raise ModelFileError("student and teachers must be networks of one size")
-    network = dict(student.network)
-    for name, value in after.network.items():
-        change = value - before.network[name]
-        for own in {name, *(f"{name}{bits}" for bits in PRECISIONS)} & network.keys():
-            network[own] = network[own] + change
-    return replace(student, network=network, optimizer={})
 
 
 def to_eight_bits(network: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onebit_model.config import ModelConfig
+from onebit_model.config import WHOLE_SEGMENT, ModelConfig
 from onebit_model.network.decoder import AttentionDecoder
 from onebit_model.network.frontend import mask_frames
 from onebit_model.network.layers import FeedForward, Linear, split_heads
 
 STEM_STRIDE = 2  # mel frames per stem frame
 FRAMES_PER_UNIT = 4  # stem frames in one 80 ms chunk unit
-SEGMENT = 0  # chunk value: attend to the whole segment
 
 
 class StemConvolution(nn.Module):
@@ -86,9 +85,17 @@ class Depthwise(nn.Module):
         return self.convolve(x, self.weight)
 
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        padded = F.pad(x.transpose(1, 2), (self.kernel - 1, 0))
-        convolved = F.conv1d(padded, weight[:, None].to(x.dtype), groups=x.shape[2])
-        return convolved.transpose(1, 2) + self.bias
+        if x.device.type == "cpu":
+            padded = F.pad(x.transpose(1, 2), (self.kernel - 1, 0))
+            convolved = F.conv1d(padded, weight[:, None].to(x.dtype), groups=x.shape[2])
+            return convolved.transpose(1, 2) + self.bias
+        # Tap by tap: a GPU's depthwise convolutions are slow backwards.
+        padded = F.pad(x, (0, 0, self.kernel - 1, 0))
+        taps = weight.to(x.dtype).unbind(dim=1)
+        convolved = padded[:, : x.shape[1]] * taps[0]
+        for tap, column in enumerate(taps[1:], start=1):
+            convolved = torch.addcmul(convolved, padded[:, tap : tap + x.shape[1]], column)
+        return convolved + self.bias
 
 
 class Convolution(nn.Module):
@@ -135,7 +142,7 @@ class Conformer(nn.Module):
         self.decoder = AttentionDecoder(config) if config.has_decoder else None
         self.register_buffer("positions", sinusoids(config.max_positions, config.d_model), persistent=False)
 
-    def forward(self, mel: Tensor, mel_frames: Tensor, chunk: int = SEGMENT) -> tuple[Tensor, Tensor]:
+    def forward(self, mel: Tensor, mel_frames: Tensor, chunk: int = WHOLE_SEGMENT) -> tuple[Tensor, Tensor]:
         """(batch, time, mel_bins), (batch,) -> log-probabilities (batch, time / 4, tokens), frames (batch,).
 
         `chunk` in units of 80 ms limits attention to the chunk and `left_chunks` before it.

@@ -36,6 +36,7 @@ from onebit_model.network.checkpoint import load_checkpoint, load_mean, save_eig
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
 from onebit_model.network.scale_fitting import fit_scales, fitted_scales
+from onebit_model.text.piece_encoder import PieceEncoder
 from onebit_model.text.pieces import Pieces
 from onebit_model.text.tokenizer import Tokenizer
 
@@ -120,7 +121,8 @@ def export_checkpoint(
         checkpoint_sha256=file_sha256(checkpoint_path),
         wer=wer or {},
     )
-    return Exported(export_network(network, path, description), fp32_bytes(checkpoint.config))
+    pieces = PieceEncoder.from_json(checkpoint.pieces).pieces if checkpoint.pieces else None
+    return Exported(export_network(network, path, description, pieces), fp32_bytes(checkpoint.config))
 
 
 def keep_checkpoint(checkpoint_path: str | Path, path: str | Path) -> int:

@@ -1,9 +1,17 @@
-"""Greedy decoding of the torch network's outputs."""
+"""Greedy texts of the torch network: best path of the CTC head, best piece after best piece of the decoder."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from onebit_model.network.decoder import AttentionDecoder, KeysAndValues, frame_mask
+from onebit_model.text.pieces import END, PROMPT
 from onebit_model.text.tokenizer import BLANK
+
+MOST_PIECES_PER_FRAME = 0.4  # ten a second
+SPARE_PIECES = 12
 
 
 def greedy_tokens(log_probabilities: Tensor, frames: int) -> list[int]:
@@ -11,3 +19,39 @@ def greedy_tokens(log_probabilities: Tensor, frames: int) -> list[int]:
     best = log_probabilities[:frames].argmax(dim=-1).cpu().numpy()
     changed = np.concatenate([[True], best[1:] != best[:-1]])
     return [int(token) for token in best[changed & (best != BLANK)]]
+
+
+@torch.no_grad()
+def greedy_pieces(
+    decoder: AttentionDecoder,
+    encoded: Tensor,
+    frames: Tensor,
+    suppressed: Sequence[int] = (),
+    most_pieces: int | None = None,
+) -> list[list[int]]:
+    """Pieces of each clip of (batch, time, d_model) up to its end, without the prompt.
+
+    Not more than `most_pieces` (default: ten a second of the longest clip); those `suppressed` are never written.
+    """
+    device = encoded.device
+    limit = int(int(frames.max()) * MOST_PIECES_PER_FRAME) + SPARE_PIECES if most_pieces is None else most_pieces
+    limit = min(limit, len(decoder.positions) - len(PROMPT))
+    memory, mask = decoder.memory(encoded), frame_mask(encoded, frames)
+    pieces = torch.tensor([PROMPT] * len(encoded), device=device)
+    forbidden = torch.tensor(list(suppressed), dtype=torch.int64, device=device)
+    past: list[KeysAndValues] | None = None
+    written = torch.zeros(len(encoded), 0, dtype=torch.int64, device=device)
+    ended = torch.zeros(len(encoded), dtype=torch.bool, device=device)
+    position = 0
+    for _ in range(limit):
+        hidden, past = decoder.step(pieces, memory, mask, past, position)
+        position += pieces.shape[1]
+        logits = decoder.embedding.logits(hidden[:, -1]).float()
+        logits[:, forbidden] = -torch.inf
+        best = logits.argmax(dim=-1).masked_fill(ended, END)
+        ended |= best == END
+        pieces = best[:, None]
+        written = torch.cat([written, pieces], dim=1)
+        if bool(ended.all()):
+            break
+    return [row[: row.index(END)] if END in row else row for row in written.tolist()]

@@ -1,36 +1,41 @@
-"""Start the Conformer from the encoder of Whisper base, so that at step 0 it computes that encoder."""
+"""Start the Conformer from Whisper base, so that at step 0 it computes what Whisper does."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from onebit_model.audio import features
+from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, MEL_FRAME_SAMPLES
 from onebit_model.network.conformer import Block, Conformer
+from onebit_model.network.decoder import AttentionDecoder, CrossAttention, DecoderBlock, SelfAttention
+from onebit_model.network.frontend import LogMel
 from onebit_model.network.layers import Linear
 
-PREFIX = "model.encoder."
 SILENT = 1e-6  # no weight of a layer that has learned is all below this
 SILENT_SPREAD = 0.005  # a tenth of the spread of trained weights
+WHISPER_SAMPLES = MAXIMUM_SEGMENT_SAMPLES
+WHISPER_FLOOR = 1e-10  # power
+WHISPER_RANGE = 8.0  # decades below the loudest bin of the window
 
 
-def load_whisper_encoder(network: Conformer, path: Path) -> None:
-    """Copy a published Whisper encoder into `network`; what Whisper lacks starts with zero output.
+def load_whisper(network: Conformer, source: dict[str, Tensor], pieces: Sequence[int] = ()) -> None:
+    """Copy Whisper (`whisper_file.read_whisper`) into `network`; what Whisper lacks starts with zero output.
 
+    A network with a decoder takes the rows `pieces` of Whisper's embedding, in this order.
     Raises KeyError naming the tensor that the file lacks, RuntimeError when a shape differs.
     """
-    tensors = {name: value.float() for name, value in load_file(path).items()}
-    source = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
     with torch.no_grad():
         for convolution, name in ((network.stem.conv1, "conv1"), (network.stem.conv2, "conv2")):
-            taps_first = source[f"{name}.weight"].permute(0, 2, 1)
+            taps_first = source[f"encoder.{name}.weight"].permute(0, 2, 1)
             convolution.weight.copy_(taps_first.flatten(1))
-            convolution.bias.copy_(source[f"{name}.bias"])
+            convolution.bias.copy_(source[f"encoder.{name}.bias"])
         for index, block in enumerate(network.blocks):
             assert isinstance(block, Block)
-            _load_block(block, source, f"layers.{index}.")
-        _copy(network.final_norm, source, "layer_norm")
+            _load_block(block, source, f"encoder.layers.{index}.")
+        _copy(network.final_norm, source, "encoder.layer_norm")
+        if network.decoder is not None:
+            _load_decoder(network.decoder, source, pieces)
 
 
 def _load_block(block: Block, source: dict[str, Tensor], prefix: str) -> None:
@@ -49,6 +54,73 @@ def _load_block(block: Block, source: dict[str, Tensor], prefix: str) -> None:
     for silent in (block.ff1.down, block.convolution.project):
         nn.init.zeros_(silent.weight)
         nn.init.zeros_(silent.bias)
+
+
+def _load_decoder(decoder: AttentionDecoder, source: dict[str, Tensor], pieces: Sequence[int]) -> None:
+    decoder.embedding.weight.copy_(source["decoder.embed_tokens.weight"][list(pieces)])
+    decoder.positions.copy_(source["decoder.embed_positions.weight"][: len(decoder.positions)])
+    _copy(decoder.norm, source, "decoder.layer_norm")
+    for index, block in enumerate(decoder.blocks):
+        assert isinstance(block, DecoderBlock)
+        prefix = f"decoder.layers.{index}."
+        _copy(block.self_attention.norm, source, f"{prefix}self_attn_layer_norm")
+        _load_attention(block.self_attention, source, f"{prefix}self_attn")
+        _copy(block.cross_attention.norm, source, f"{prefix}encoder_attn_layer_norm")
+        _load_attention(block.cross_attention, source, f"{prefix}encoder_attn")
+        _copy(block.feed_forward.norm, source, f"{prefix}final_layer_norm")
+        _copy(block.feed_forward.up, source, f"{prefix}fc1")
+        _copy(block.feed_forward.down, source, f"{prefix}fc2")
+
+
+def _load_attention(attention: SelfAttention | CrossAttention, source: dict[str, Tensor], prefix: str) -> None:
+    for layer, name in (
+        (attention.query, "q"),
+        (attention.key, "k"),
+        (attention.value, "v"),
+        (attention.output, "out"),
+    ):
+        _copy(layer, source, f"{prefix}.{name}_proj")
+
+
+def whisper_encoding(network: Conformer, audio: Tensor) -> Tensor:
+    """What Whisper's encoder makes of (batch, samples) float32, padded to 30 s: (batch, 1500, d_model).
+
+    Only of a network that was just loaded: frames are not averaged, and the blocks have not learned to do without.
+    """
+    padded = nn.functional.pad(audio, (0, WHISPER_SAMPLES - audio.shape[1]))
+    mel = whisper_log_mel(padded)
+    frames = torch.full((len(mel),), mel.shape[1], device=mel.device)
+    x = network.stem(mel, frames) + network.positions
+    everything = torch.ones(1, 1, 1, x.shape[1], dtype=torch.bool, device=x.device)
+    for block in network.blocks:
+        x = block(x, everything)
+    return network.final_norm(x)
+
+
+def whisper_log_mel(audio: Tensor) -> Tensor:
+    """Whisper's own features, (batch, samples) -> (batch, samples / 160, 80): the floor follows the loudest bin.
+
+    In float32 whatever autocast says.
+    """
+    with torch.autocast(audio.device.type, enabled=False):
+        return _whisper_log_mel(audio)
+
+
+def _whisper_log_mel(audio: Tensor) -> Tensor:
+    front_end = LogMel().to(audio.device)
+    spectrum = torch.stft(
+        audio,
+        features.WINDOW_SAMPLES,
+        MEL_FRAME_SAMPLES,
+        window=front_end.window,
+        center=True,
+        pad_mode="reflect",
+        return_complex=True,
+    )[..., :-1]
+    power = spectrum.real.square() + spectrum.imag.square()
+    mel = (front_end.filters @ power).clamp(min=WHISPER_FLOOR).log10()
+    mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - WHISPER_RANGE)
+    return ((mel + 4) / 4).transpose(1, 2)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Nested 1/2/4-bit quantizers with learnable scales, and how they are put into a network from outside.
 
-DESIGN section 2: one 4-bit code c4 holds the 2-bit code c4 >> 2 and the 1-bit code c4 >> 3. Forward and
+One 4-bit code c4 holds the 2-bit code c4 >> 2 and the 1-bit code c4 >> 3. Forward and
 gradient formulas are stated there; the independent and ternary variants exist for ablations.
 """
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from onebit_model.config import PRECISIONS
 from onebit_model.network.conformer import Conformer, Depthwise, StemConvolution
+from onebit_model.network.decoder import Embedding
 from onebit_model.network.layers import Linear
 
 # Mean-squared-error optima for Gaussian weights, in units of their standard deviation.
@@ -158,14 +159,19 @@ class Precision:
 
 
 class QuantLinear(Linear):
-    """A Linear whose weight passes a quantizer; `bits_override` is a layer's own draw (stochastic precision)."""
+    """A Linear whose weight passes a quantizer.
+
+    `planes`: how many bits the layer has at each precision, which is the precision itself unless the allocation says
+    otherwise. `planes_override` is a layer's own draw (stochastic precision).
+    """
 
     def __init__(self, source: nn.Linear, precision: Precision, per_row: bool, scheme: str) -> None:
         super().__init__(source.in_features, source.out_features, bias=source.bias is not None)
         self.load_state_dict(source.state_dict())
         self.precision = precision
         self.scheme = scheme
-        self.bits_override: int | None = None
+        self.planes = {bits: bits for bits in PRECISIONS}
+        self.planes_override: int | None = None
         with torch.no_grad():
             steps = initial_scales(self.weight, per_row)
         self.log_scale1 = nn.Parameter(steps[1].log())
@@ -185,12 +191,14 @@ class QuantLinear(Linear):
         return IndependentQuantizer.apply(self.weight, self.scale(bits), bits)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
-        bits = self.precision.bits if self.bits_override is None else self.bits_override
+        bits, planes = self.precision.bits, self.planes_override
         if self.precision.activations:
             x = RoundActivations.apply(x)  # type: ignore[no-untyped-call]
-        if bits is None:
-            return F.linear(x, self.weight, self.bias)
-        weight = self.quantised_weight(bits)
+        if planes is None:
+            if bits is None:
+                return F.linear(x, self.weight, self.bias)
+            planes = self.planes[bits]
+        weight = self.quantised_weight(planes)
         if self.precision.ramp < 1:
             weight = torch.lerp(self.weight, weight, self.precision.ramp)
         return F.linear(x, weight, self.bias)
@@ -202,6 +210,35 @@ def initial_scales(weight: Tensor, per_row: bool) -> dict[int, Tensor]:
     spread = rows.std(dim=1, keepdim=True).clamp(min=1e-4)
     magnitude = rows.abs().mean(dim=1, keepdim=True).clamp(min=1e-4)
     return {1: magnitude, 2: INITIAL_STEP2 * spread, 4: INITIAL_STEP4 * spread}
+
+
+class QuantEmbedding(Embedding):
+    """Rows at 4 bit, at every precision: looked up as they are, and multiplied with rounded activations."""
+
+    def __init__(self, source: Embedding, precision: Precision) -> None:
+        pieces, dim = source.weight.shape
+        super().__init__(pieces, dim)
+        self.load_state_dict(source.state_dict())
+        self.precision = precision
+        with torch.no_grad():
+            self.log_scale4 = nn.Parameter(initial_scales(self.weight, per_row=True)[4].log())
+
+    def scale(self, planes: int) -> Tensor:
+        """s4, (pieces, 1) float32: the only one."""
+        assert planes == 4
+        return self.log_scale4.exp()
+
+    def table(self) -> Tensor:
+        if self.precision.bits is None:
+            return self.weight
+        step = self.scale(4)
+        weight: Tensor = NestedQuantizer.apply(self.weight, step, step, 4, CLIP1)  # type: ignore[no-untyped-call]
+        return torch.lerp(self.weight, weight, self.precision.ramp) if self.precision.ramp < 1 else weight
+
+    def logits(self, x: Tensor) -> Tensor:
+        if self.precision.activations:
+            x = RoundActivations.apply(x)  # type: ignore[no-untyped-call]
+        return super().logits(x)
 
 
 class PrivateLayerNorm(nn.Module):
@@ -274,13 +311,22 @@ class Int8Depthwise(Depthwise):
         return self.convolve(x, self.int8.weight(self.weight))
 
 
+Allocation = dict[str, dict[str, int]]  # precision -> layer -> planes, where that is not the precision itself
+
+
 def quantise(
-    network: Conformer, *, per_row: bool, scheme: str, private_norms: bool, parts: Sequence[str] = ("",)
+    network: Conformer,
+    *,
+    per_row: bool,
+    scheme: str,
+    private_norms: bool,
+    parts: Sequence[str] = ("",),
+    allocation: Allocation | None = None,
 ) -> Precision:
     """Swap the layers of a plain network for quantised ones, in place; returns their shared switch.
 
     `scheme` is nested, independent or ternary. Norms become private per precision when asked. `parts` are prefixes of
-    the names of what is quantised.
+    the names of what is quantised. Raises KeyError for an `allocation` that names a layer which is not there.
     """
     precision = Precision()
     for path, parent in list(network.named_modules()):
@@ -290,6 +336,8 @@ def quantise(
                 continue
             if isinstance(child, Linear):
                 replacement = QuantLinear(child, precision, per_row, scheme)
+            elif isinstance(child, Embedding):
+                replacement = QuantEmbedding(child, precision)
             elif isinstance(child, nn.Linear):
                 replacement = Int8Linear(child, precision)
             elif isinstance(child, StemConvolution):
@@ -300,6 +348,10 @@ def quantise(
                 replacement = PrivateLayerNorm(child, precision)
             if replacement is not None:
                 setattr(parent, name, replacement)
+    layers = quantised_layers(network)
+    for bits, planes in (allocation or {}).items():
+        for name, count in planes.items():
+            layers[name].planes[int(bits)] = count
     return precision
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 
 from onebit_model.errors import ForeignFileError, RecipeError
 from onebit_model.text.pieces import FIRST_BYTE, FIRST_MERGED, SINGLE_BYTES, SPECIALS, Pieces
@@ -161,3 +162,29 @@ def _byte_symbols() -> dict[int, str]:
 
 
 _SYMBOLS = _byte_symbols()
+
+
+def train_vocabulary(texts: Iterable[str], size: int) -> PieceEncoder:
+    """Byte pairs of the texts alone, for a decoder that starts from nothing.
+
+    Raises RecipeError for a size without room for the bytes, or larger than the texts have pairs for.
+    """
+    if size < FIRST_MERGED:
+        raise RecipeError(f"decoder vocabulary size {size} leaves no room for the {FIRST_MERGED} bytes and specials")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=True)
+    trainer = BpeTrainer(
+        vocab_size=size - FIRST_BYTE, initial_alphabet=list(_SYMBOLS.values()), show_progress=False, min_frequency=1
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    stored = json.loads(tokenizer.to_str())["model"]
+    ours = {symbol: FIRST_BYTE + value for value, symbol in enumerate(_SYMBOLS.values())}
+    merges = []
+    for left, right in (pair if isinstance(pair, list) else pair.split(" ") for pair in stored["merges"]):
+        merges.append((ours[left], ours[right]))
+        ours[left + right] = FIRST_MERGED + len(merges) - 1
+    if FIRST_MERGED + len(merges) != size:
+        raise RecipeError(
+            f"decoder vocabulary size {size} does not suit the training texts: they give {FIRST_MERGED + len(merges)}"
+        )
+    return PieceEncoder(tuple(merges), ())

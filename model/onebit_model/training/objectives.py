@@ -1,35 +1,28 @@
-"""What a training step minimises: plain CTC, or co-training of several precisions (arXiv 2505.21245)."""
+"""What a training step minimises: hybrid CTC/attention, or co-training of several precisions (arXiv 2505.21245)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onebit_model.errors import RecipeError
-from onebit_model.network.conformer import STEM_STRIDE, Conformer, average_pairs
+from onebit_model.network.conformer import Block, Conformer
+from onebit_model.network.decoder import DecoderBlock
 from onebit_model.network.quantizers import Precision, QuantLinear, quantised_layers
 from onebit_model.training.losses import (
-    block_matching_loss,
     ctc_loss,
-    distillation_loss,
-    matching_loss,
-    standardised_distance,
+    frame_divergence,
+    mean_distance,
+    piece_divergence,
+    piece_loss,
+    valid_frames,
 )
-from onebit_model.training.recipe import QuantizeConfig
-from onebit_model.training.sources import Inputs
-from onebit_model.training.teachers import Encoding, Teacher, run
+from onebit_model.training.outputs import Batch, Outputs, Teacher, run
+from onebit_model.training.recipe import ObjectiveConfig, QuantizeConfig, QuantizeSchedule
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs with targets; `indices` are positions in the training list (for cached teacher outputs)."""
-
-    indices: Sequence[int]
-    inputs: Inputs
-    targets: list[Tensor]
+STOCHASTIC_FIRST, STOCHASTIC_LAST = 0.2, 0.9  # probability of 1 bit in the first and the last layer, at the start
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class LossPart:
     """One term to back-propagate; terms of separate passes come one by one, so that memory holds one graph."""
 
     loss: Tensor
-    values: dict[str, float]
+    values: dict[str, Tensor]
 
 
 class Objective(Protocol):
@@ -46,109 +39,77 @@ class Objective(Protocol):
     ) -> Iterator[LossPart]: ...
 
 
-class CtcObjective:
-    """CTC at the output and, with a weight, at the middle block through the same head (Lee and Watanabe, 2021)."""
+@dataclass(frozen=True)
+class HybridObjective:
+    """Cross-entropy of the decoder's pieces and CTC (Watanabe et al. 2017); CTC alone without a decoder.
 
-    def __init__(self, intermediate_weight: float = 0.0) -> None:
-        self.intermediate_weight = intermediate_weight
+    With a weight, CTC at the middle block through the same head (Lee and Watanabe, 2021).
+    """
+
+    config: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __call__(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
-        outputs, frames = run(network, batch.inputs), batch.inputs.frames
-        loss = ctc_loss(outputs.posteriors, frames, batch.targets)
-        values = {"ctc": loss.item()}
-        if self.intermediate_weight:
+        outputs = run(network, batch, self.config.ctc_gradient)
+        ctc = ctc_loss(outputs.frames, batch.inputs.frames, batch.tokens)
+        values = {"ctc": ctc.detach()}
+        if share := self.config.intermediate_ctc:
             posteriors = network.log_probabilities(network.final_norm(_middle(network, outputs)))
-            intermediate = ctc_loss(posteriors, frames, batch.targets)
-            values["ctc_middle"] = intermediate.item()
-            loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * intermediate
-        yield LossPart(loss, values)
+            intermediate = ctc_loss(posteriors, batch.inputs.frames, batch.tokens)
+            values["ctc_middle"] = intermediate.detach()
+            ctc = (1 - share) * ctc + share * intermediate
+        if outputs.pieces is None or batch.pieces is None:
+            yield LossPart(ctc, values)
+            return
+        pieces = piece_loss(outputs.pieces, batch.pieces, self.config.soft_share)
+        values["pieces"] = pieces.detach()
+        yield LossPart(pieces + self.config.ctc_weight * ctc, values)
 
 
-def _middle(network: Conformer, outputs: Encoding) -> Tensor:
+def _middle(network: Conformer, outputs: Outputs) -> Tensor:
     """The middle block's output, at the output's frame rate."""
-    above = network.config.blocks - network.config.blocks // 2
-    if network.config.blocks - above <= network.config.average_after or above >= len(outputs.blocks):
-        raise RecipeError("intermediate_ctc needs the middle block above average_after and not below the cache")
-    return outputs.blocks[-1 - above]
+    middle = network.config.blocks // 2
+    if middle <= network.config.average_after:
+        raise RecipeError("intermediate_ctc needs the middle block above average_after")
+    return outputs.encoder_blocks[middle - 1]
 
 
+@dataclass(frozen=True)
 class CotrainingObjective:
     """One network at several precisions; `passes` is "one" (a draw per step) or "joint" (the paper's sum)."""
 
-    def __init__(self, config: QuantizeConfig, precision: Precision, teacher: Teacher | None) -> None:
-        self.config = config
-        self.precision = precision
-        self.teacher = teacher
+    config: QuantizeConfig
+    precision: Precision
+    teacher: Teacher | None
+    soft_share: float = 0.0
 
     def __call__(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
-        self.precision.clip1 = self.config.one_bit_clip
-        self.precision.ramp = min(1.0, progress / self.config.ramp) if self.config.ramp else 1.0
-        self.precision.activations = progress >= self.config.activations_from
-        if self.config.passes == "one":
-            yield from self._one_pass(network, batch, progress, rng)
-        else:
+        schedule = self.config.schedule
+        self.precision.clip1 = schedule.one_bit_clip
+        self.precision.ramp = min(1.0, progress / schedule.ramp) if schedule.ramp else 1.0
+        self.precision.activations = progress >= schedule.activations_from
+        if schedule.passes == "joint":
             yield from self._joint_passes(network, batch, progress, rng)
-
-    def _one_pass(
-        self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
-    ) -> Iterator[LossPart]:
-        bits, mixed = draw_precision(self.config, rng)
-        if progress < self.config.local_share:
-            yield from self._block_by_block(network, batch, bits, progress / self.config.local_share, rng)
             return
-        with_layers = draw_layers(network, progress, rng) if mixed else {}
-        yield self._student(network, batch, bits, with_layers, self._teacher_outputs(batch), f"{bits}bit")
-
-    def _block_by_block(
-        self, network: Conformer, batch: Batch, bits: int, own: float, rng: np.random.Generator
-    ) -> Iterator[LossPart]:
-        """Each block alone: with probability `own` on what the student's blocks below deliver, else on the teacher's.
-
-        At first that would be noise; later it is what a block has to make up for.
-        """
-        teacher = self._teacher_outputs(batch)
-        if teacher is None or not teacher.blocks:
-            raise RecipeError('local_share needs a teacher, with teacher_input = "student"')
-        self.precision.bits = bits
-        chunk, name = batch.inputs.chunk, f"{bits}bit"
-        frames = batch.inputs.lengths // STEM_STRIDE
-        with torch.no_grad():
-            entering = network.lower(batch.inputs.values, batch.inputs.lengths, chunk, 0)
-        for index, output in enumerate(teacher.blocks):
-            left = network.run_blocks(entering, frames, chunk, index, index + 1)
-            averaged = index + 1 == network.config.average_after
-            target, frames = (average_pairs(output), frames // 2) if averaged else (output, frames)
-            distance = standardised_distance(target.float(), left.float(), frames)
-            entering = left.detach() if rng.random() < own else target
-            values = {f"block{index + 1}_{name}": distance.item()}
-            if index + 1 < len(teacher.blocks):
-                yield LossPart(distance, values)
-        encoded = network.final_norm(left)
-        outputs = Encoding(encoded, network.log_probabilities(encoded))
-        last = self._compare(outputs, batch, teacher, name)
-        yield LossPart(distance + last.loss, values | last.values)
+        bits, mixed = draw_precision(schedule, rng)
+        layers = draw_layers(network, progress, rng) if mixed else growing_layers(network, schedule, progress, rng)
+        target = None if self.teacher is None else self.teacher(batch)
+        yield self._student(network, batch, bits, layers, target, f"{bits}bit")
 
     def _joint_passes(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
         # 4 bit, 2 bit and full precision, each in a third of the steps on average.
         high = (4, 2, None)[int(rng.integers(3))]
-        self.precision.bits = high
-        high_outputs = run(network, batch.inputs)
-        loss = ctc_loss(high_outputs.posteriors, batch.inputs.frames, batch.targets)
-        target = high_outputs.detached()
-        yield LossPart(loss, {"ctc_high": loss.item()})
+        yield (first := self._student(network, batch, high, {}, None, "high"))
+        target = first.outputs
         yield self._student(network, batch, 1, {}, target, "1bit")
-        if self.config.stochastic_share:
+        if self.config.schedule.stochastic_share:
             layers = draw_layers(network, progress, rng)
             yield self._student(network, batch, high, layers, target, "mixed")
-
-    def _teacher_outputs(self, batch: Batch) -> Encoding | None:
-        return None if self.teacher is None else self.teacher(batch.indices, batch.inputs)
 
     def _student(
         self,
@@ -156,51 +117,99 @@ class CotrainingObjective:
         batch: Batch,
         bits: int | None,
         layers: dict[QuantLinear, int],
-        target: Encoding | None,
+        target: Outputs | None,
         name: str,
-    ) -> LossPart:
+    ) -> "StudentPart":
         self.precision.bits = bits
-        for layer, own in layers.items():
-            layer.bits_override = own
-        outputs = run(network, batch.inputs)
+        for layer, planes in layers.items():
+            layer.planes_override = planes
+        outputs = run(network, batch)
         for layer in layers:
-            layer.bits_override = None
-        return self._compare(outputs, batch, target, name)
+            layer.planes_override = None
+        terms = self._terms(network, outputs, batch, target)
+        loss = sum((weight * term for weight, term in terms.values()), start=outputs.frames.new_zeros(()))
+        return StudentPart(
+            loss, {f"{key}_{name}": term.detach() for key, (_, term) in terms.items()}, outputs.detached()
+        )
 
-    def _compare(self, outputs: Encoding, batch: Batch, target: Encoding | None, name: str) -> LossPart:
-        """CTC with the labels, and everything that is matched with the target."""
-        config, frames = self.config, batch.inputs.frames
-        ctc = ctc_loss(outputs.posteriors, frames, batch.targets)
-        values = {f"ctc_{name}": ctc.item()}
-        loss = config.ctc_weight * ctc
-        if target is not None and config.distillation_weight:
-            divergence = distillation_loss(target.posteriors, outputs.posteriors, frames)
-            values[f"kl_{name}"] = divergence.item()
-            loss = loss + config.distillation_weight * divergence
-        if target is not None and config.matching_weight:
-            distance = matching_loss(target.encoded.float(), outputs.encoded.float(), frames)
-            values[f"match_{name}"] = distance.item()
-            loss = loss + config.matching_weight * distance
-        if target is not None and target.blocks and outputs.blocks and config.block_matching_weight:
-            distance = block_matching_loss(target.blocks, outputs.blocks, frames)
-            values[f"blocks_{name}"] = distance.item()
-            loss = loss + config.block_matching_weight * distance
-        return LossPart(loss, values)
+    def _terms(
+        self, network: Conformer, outputs: Outputs, batch: Batch, target: Outputs | None
+    ) -> dict[str, tuple[float, Tensor]]:
+        """What is learned from the labels and what from the target, with their weights."""
+        losses, frames = self.config.losses, batch.inputs.frames
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if losses.ctc:
+            terms["ctc"] = losses.ctc, ctc_loss(outputs.frames, frames, batch.tokens)
+        if outputs.pieces is not None and batch.pieces is not None and losses.pieces:
+            terms["pieces"] = losses.pieces, piece_loss(outputs.pieces, batch.pieces, self.soft_share)
+        if target is None:
+            return terms
+        if losses.frame_divergence:
+            terms["ctc_kl"] = losses.frame_divergence, frame_divergence(target.frames, outputs.frames, frames)
+        if target.pieces is not None and outputs.pieces is not None and batch.pieces is not None and losses.divergence:
+            divergence = piece_divergence(target.pieces, outputs.pieces, batch.pieces.weights)
+            terms["kl"] = losses.divergence, divergence
+        if losses.blocks and self.teacher is not None:
+            terms["blocks"] = losses.blocks, block_distance(self.teacher.network, target, outputs, batch)
+        return terms
 
 
-def draw_precision(config: QuantizeConfig, rng: np.random.Generator) -> tuple[int, bool]:
+@dataclass(frozen=True)
+class StudentPart(LossPart):
+    """With what the pass said, for those that learn from it."""
+
+    outputs: Outputs
+
+
+def block_distance(teacher: Conformer, target: Outputs, outputs: Outputs, batch: Batch) -> Tensor:
+    """Mean distance of what every block hands on, behind the teacher's norm that follows it."""
+    device = outputs.frames.device
+    frames = batch.inputs.frames.to(device)
+    slowest = outputs.frames.shape[1]
+    valid = [valid_frames(block.shape[1], frames * (block.shape[1] // slowest)) for block in target.encoder_blocks]
+    distance = mean_distance(encoder_norms(teacher), target.encoder_blocks, outputs.encoder_blocks, valid)
+    if teacher.decoder is None or batch.pieces is None or not outputs.decoder_blocks:
+        return distance
+    rows, length = batch.pieces.inputs.shape
+    due = distance.new_zeros(rows * length)
+    due[batch.pieces.positions] = (batch.pieces.weights > 0).to(due.dtype)
+    told = [due.view(rows, length)] * len(target.decoder_blocks)
+    norms = decoder_norms(teacher.decoder.blocks, teacher.decoder.norm)
+    return distance + mean_distance(norms, target.decoder_blocks, outputs.decoder_blocks, told)
+
+
+def encoder_norms(network: Conformer) -> list[nn.Module]:
+    """The norm that reads each block's output: of the next block, at last the final one."""
+    following = [block.ff1.norm for block in network.blocks if isinstance(block, Block)]
+    return [*following[1:], network.final_norm]
+
+
+def decoder_norms(blocks: nn.ModuleList, last: nn.Module) -> list[nn.Module]:
+    following = [block.self_attention.norm for block in blocks if isinstance(block, DecoderBlock)]
+    return [*following[1:], last]
+
+
+def draw_precision(schedule: QuantizeSchedule, rng: np.random.Generator) -> tuple[int, bool]:
     """The precision of a one-pass step, and whether layers draw their own: (bits, mixed)."""
-    others = [b for b in config.precisions if b != 1]
-    if 1 in config.precisions and (not others or rng.random() < config.one_bit_share):
-        return 1, False
-    bits = int(rng.choice(others))
-    return bits, bool(rng.random() < config.stochastic_share)
+    shares = np.array(schedule.shares) / sum(schedule.shares)
+    bits = int(rng.choice(schedule.precisions, p=shares))
+    return bits, bits > 1 and bool(rng.random() < schedule.stochastic_share)
+
+
+def growing_layers(
+    network: Conformer, schedule: QuantizeSchedule, progress: float, rng: np.random.Generator
+) -> dict[QuantLinear, int]:
+    """Layers that still run at 4 bit: a share that shrinks to none, because all at once would be noise."""
+    if progress >= schedule.grow:
+        return {}
+    low = schedule.first_share + (1 - schedule.first_share) * progress / schedule.grow
+    return {layer: 4 for layer in quantised_layers(network).values() if rng.random() >= low}
 
 
 def draw_layers(network: Conformer, progress: float, rng: np.random.Generator) -> dict[QuantLinear, int]:
-    """Stochastic precision: layers that run at 1 bit, with a probability rising with depth and with progress."""
+    """Stochastic precision: layers as at 1 bit, with a probability rising with depth and with progress."""
     layers = list(quantised_layers(network).values())
     depth = np.linspace(0, 1, len(layers))
-    base = 0.2 * (0.9 / 0.2) ** depth  # log-linear from 0.2 to 0.9
+    base = STOCHASTIC_FIRST * (STOCHASTIC_LAST / STOCHASTIC_FIRST) ** depth  # log-linear
     probability = base + (1 - base) * progress
-    return {layer: 1 for layer, p in zip(layers, probability, strict=True) if rng.random() < p}
+    return {layer: layer.planes[1] for layer, p in zip(layers, probability, strict=True) if rng.random() < p}

@@ -85,6 +85,8 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 def join() -> Processes:
     """Take this process's place among those that `torchrun` started; alone without it."""
     gpu = torch.cuda.is_available()
+    # cuDNN prepares itself for every new shape, and hardly two batches have the same.
+    torch.backends.cudnn.enabled = False
     if "WORLD_SIZE" not in os.environ:
         return Processes(0, 1, torch.device("cuda" if gpu else "cpu"))
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")

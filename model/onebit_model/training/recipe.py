@@ -1,18 +1,16 @@
 """A training recipe: one TOML file, read into frozen dataclasses; an unknown key is an error that names it."""
 
-import dataclasses
-import tomllib
-import types
-import typing
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from onebit_model.config import ModelConfig
 from onebit_model.data.augmentation import AugmentConfig
-from onebit_model.errors import ModelFileError, RecipeError
-
-T = TypeVar("T")
+from onebit_model.data.batching import JoinConfig
+from onebit_model.errors import RecipeError
+from onebit_model.files.tables import read_toml, table_from
 
 EVERYTHING = ("",)  # the prefix of every name
 NESTED_ONE_BIT_CLIP = 3.0
@@ -40,24 +38,15 @@ class DataConfig:
     dev: tuple[CorpusSource, ...] = ()
     noise: str = ""
     sentences: str = ""  # for the tokenizer, together with the training texts
+    written: str = ""  # label file of written texts for clips whose corpus has none; "words": the words themselves
+    soft_labels: str = ""  # a teacher's pieces, made by `onebit soft-labels`
+    no_speech_clips: int = 0  # sounds without words that are made for the decoder to be silent on
+    resident: bool = False  # all audio in the device's memory
     loader_threads: int = 0  # that prepare batches ahead, in each process; 0 = none: right where the CPU trains
 
-
-@dataclass(frozen=True)
-class CacheVersion:
-    """One draw of the augmentation over the whole training set, at one chunk size (0 = segment)."""
-
-    chunk: int = 0
-    seed: int = 0
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-
-@dataclass(frozen=True)
-class CacheConfig:
-    """Train from stored outputs of the first `after_block` blocks instead of from audio."""
-
-    after_block: int
-    versions: tuple[CacheVersion, ...]
+    def __post_init__(self) -> None:
+        if self.resident and self.loader_threads:
+            raise RecipeError("data.resident needs no loader_threads: remove one")
 
 
 @dataclass(frozen=True)
@@ -80,53 +69,72 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class FeatureMasking:
-    """Augmentation of cached features: spans replaced by their mean, and noise relative to their spread."""
+class ObjectiveConfig:
+    """Hybrid CTC/attention (Watanabe et al. 2017): cross-entropy of the pieces and `ctc_weight` times CTC."""
 
-    masks: int = 2
-    mask_frames: int = 15
-    noise: float = 0.0
+    ctc_weight: float = 0.3
+    ctc_gradient: float = 1.0  # share of CTC's gradient that goes on from the head into the encoder
+    soft_share: float = 0.0  # of the cross-entropy that is with the teacher's soft labels
+    piece_noise: float = 0.0  # share of wrong pieces among those that the decoder is told
+    machine_weight: float = 1.0  # of clips whose labels a machine made
+    intermediate_ctc: float = 0.0  # share of CTC that the middle block has; 0 = none
+
+
+@dataclass(frozen=True)
+class QuantizeSchedule:
+    """Which precisions a step runs, and how quantisation comes in over the steps."""
+
+    passes: str = "one"  # one | joint
+    precisions: tuple[int, ...] = (1, 2, 4)
+    shares: tuple[float, ...] = (0.5, 0.25, 0.25)  # of the steps, for each precision, where a step has one pass
+    grow: float = 0.0  # share of the steps over which the share of low-bit layers grows to all of them
+    first_share: float = 0.1  # of low-bit layers at the first step, where it grows; the others run at 4 bit
+    stochastic_share: float = 0.1  # of the 2 and 4 bit steps in which each layer draws 1 bit or not
+    ramp: float = 0.0  # share of the steps over which W is blended into its quantised value
+    activations_from: float = 0.75  # share of the steps after which activations are int8
+    # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
+    one_bit_clip: float = NESTED_ONE_BIT_CLIP
+
+    def __post_init__(self) -> None:
+        if self.passes not in ("one", "joint"):
+            raise RecipeError(f"passes must be one or joint, not {self.passes!r}")
+        if self.passes == "one" and len(self.shares) != len(self.precisions):
+            raise RecipeError("schedule.shares must have one number for each of schedule.precisions")
+
+
+@dataclass(frozen=True)
+class QuantizeLosses:
+    """Weights of the terms of a low-bit pass (arXiv 2505.21245, Eq. 6-8, and matching)."""
+
+    ctc: float = 0.5  # with the labels
+    pieces: float = 0.5  # cross-entropy of the decoder with the labels
+    divergence: float = 1.0  # of the decoder's posteriors from the teacher's
+    frame_divergence: float = 1.0  # of the CTC head's
+    blocks: float = 0.0  # distance of every block's output behind the norm that follows
 
 
 @dataclass(frozen=True)
 class QuantizeConfig:
     """Co-training (arXiv 2505.21245, section 3); see `objectives` for what each switch does."""
 
-    passes: str = "one"  # one | joint
-    nested: bool = True
-    ternary: bool = False  # 2 bit is the paper's -s, 0, s; without nested codes
+    scheme: str = "nested"  # nested | independent | ternary: 2 bit is the paper's -s, 0, s
     per_row: bool = True
     private_norms: bool = True
     learnable_scales: bool = True  # else they stay as fitted to the starting weights
     parts: tuple[str, ...] = EVERYTHING  # prefixes of the names of what is quantised (ablations)
-    one_bit_share: float = 0.5
-    stochastic_share: float = 0.1
-    ramp: float = 0.25  # share of the steps over which W is blended into its quantised value
-    activations_from: float = 0.75  # share of the steps after which activations are int8
-    ctc_weight: float = 0.5
-    distillation_weight: float = 1.0
-    matching_weight: float = 0.0  # encoder output
-    block_matching_weight: float = 0.0  # output of every block; needs teacher_input = "student"
-    local_share: float = 0.0  # share of the steps in which each block learns alone; needs teacher_input = "student"
-    # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
-    one_bit_clip: float = NESTED_ONE_BIT_CLIP
-    precisions: tuple[int, ...] = (1, 2, 4)
-    teacher: str = ""  # checkpoint of the full-precision model
-    teacher_before: str = ""  # the one that `start` learned from: what the teacher has learned since is added to it
-    teacher_input: str = "clean"  # clean: stored outputs of clean audio; student: run on the student's input
+    allocation: str = ""  # JSON: planes of each layer at each precision, made by `onebit bench sensitivity`
+    weighted_scales: bool = True  # scales start where errors, weighed by the activations' squares, are least
+    teacher: str = ""  # checkpoint of the full-precision model; it hears what the student hears, in full context
+    schedule: QuantizeSchedule = field(default_factory=QuantizeSchedule)
+    losses: QuantizeLosses = field(default_factory=QuantizeLosses)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("passes", ("one", "joint")), ("teacher_input", ("clean", "student"))):
-            if getattr(self, name) not in allowed:
-                raise RecipeError(f"{name} must be {' or '.join(allowed)}, not {getattr(self, name)!r}")
-        if self.passes == "joint" and (self.teacher or self.local_share):
-            raise RecipeError('passes = "joint" teaches with its own higher precision: no teacher, no local_share')
-        if self.passes == "one" and self.teacher_input == "clean" and (self.block_matching_weight or self.local_share):
-            raise RecipeError('block_matching_weight and local_share need teacher_input = "student"')
-        if self.nested and self.ternary:
-            raise RecipeError("ternary 2 bit has codes of its own: nested = false")
-        if not self.nested and self.one_bit_clip != NESTED_ONE_BIT_CLIP:
-            raise RecipeError("one_bit_clip is of nested codes: leave it out where nested = false")
+        if self.scheme not in ("nested", "independent", "ternary"):
+            raise RecipeError(f"scheme must be nested, independent or ternary, not {self.scheme!r}")
+        if self.schedule.passes == "joint" and self.teacher:
+            raise RecipeError('passes = "joint" teaches with its own higher precision: no teacher')
+        if self.scheme != "nested" and self.schedule.one_bit_clip != NESTED_ONE_BIT_CLIP:
+            raise RecipeError('one_bit_clip is of nested codes: leave it out with another scheme than "nested"')
 
 
 @dataclass(frozen=True)
@@ -141,102 +149,69 @@ class Recipe:
     optimizer: OptimizerConfig
     seed: int = 1
     model: ModelConfig = field(default_factory=ModelConfig)
-    start: str = ""  # "" = random, a .safetensors encoder of Whisper, a training checkpoint, or stage:NAME
+    start: str = ""  # "" = random, whisper-base, a .safetensors of Whisper, a training checkpoint, or stage:NAME
     start_mean: tuple[str, ...] = ()  # checkpoints of one network: start from the mean of their weights
     trainable: tuple[str, ...] = EVERYTHING  # prefixes of parameter names
     chunks: tuple[int, ...] = (8, 16, 0)
+    join: JoinConfig = field(default_factory=JoinConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    masking: FeatureMasking = field(default_factory=FeatureMasking)
-    cache: CacheConfig | None = None
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     quantize: QuantizeConfig | None = None
-    intermediate_ctc: float = 0.0  # share of the loss that the middle block's CTC has; 0 = none
     checkpoint_minutes: float = 3.0
     evaluate_every: int = 0
+    log_every: int = 1
 
     def __post_init__(self) -> None:
-        if self.cache is not None and self.cache.after_block < self.model.average_after:
-            raise RecipeError("cache: after_block must not be below the model's average_after")
-        if self.quantize is not None and self.quantize.teacher and self.quantize.teacher_input == "clean":
-            heard = [version.augment for version in self.cache.versions] if self.cache else [self.augment]
-            if any(speed != 1 for augment in heard for speed in augment.speeds):
-                raise RecipeError('a teacher of clean audio cannot follow other speeds: teacher_input = "student"')
+        if self.start and self.start_mean:
+            raise RecipeError("start and start_mean exclude each other: remove one")
 
 
-def quantizer_options(config: QuantizeConfig) -> dict[str, Any]:
+def quantizer_options(config: QuantizeConfig, path: Callable[[str], Path]) -> dict[str, Any]:
     """Arguments of `quantise` that belong to a recipe; they travel in the checkpoint."""
-    scheme = "nested" if config.nested else "ternary" if config.ternary else "independent"
-    options = {"per_row": config.per_row, "scheme": scheme, "private_norms": config.private_norms}
-    # Without `parts` where everything is quantised: as in checkpoints of before there was a choice.
-    return options if config.parts == EVERYTHING else options | {"parts": list(config.parts)}
+    options: dict[str, Any] = {
+        "per_row": config.per_row,
+        "scheme": config.scheme,
+        "private_norms": config.private_norms,
+    }
+    # Without what is usual: as in checkpoints of before there was a choice.
+    if config.parts != EVERYTHING:
+        options["parts"] = list(config.parts)
+    if config.allocation:
+        options["allocation"] = _allocation(path(config.allocation))
+    return options
+
+
+def _allocation(path: Path) -> dict[str, dict[str, int]]:
+    try:
+        allocation: dict[str, dict[str, int]] = json.loads(path.read_text())["planes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path}: no allocation of planes: {error}") from error
+    return allocation
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A recipe that only lists others, in the order in which they are followed."""
+
+    stages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise RecipeError("stages must name at least one recipe")
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe of one stage; raises RecipeError naming the file, the key and what is wrong with it."""
-    table = _read_table(path)
+    table = read_toml(path, RecipeError)
     if "stages" in table:
         raise RecipeError(f"{path}: nested stages are not possible: a recipe with 'stages' cannot be a stage itself")
-    return _build(Recipe, table, str(path))
+    return table_from(table, Recipe, str(path), RecipeError)
 
 
 def recipe_stages(path: Path) -> list[Path]:
     """The stages that a recipe lists under `stages`, in order; a recipe without them is its own only stage."""
-    table = _read_table(path)
+    table = read_toml(path, RecipeError)
     if "stages" not in table:
         return [path]
-    stages = _convert(tuple[str, ...], table.pop("stages"), f"{path}: stages")
-    if table:
-        raise RecipeError(f"{path}: {sorted(table)[0]!r} beside stages; it belongs into one of the stages")
-    if not stages:
-        raise RecipeError(f"{path}: stages must name at least one recipe")
-    return [path.parent / stage for stage in stages]
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise RecipeError(f"recipe {path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path}: not a text file in UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(f"recipe {path}: {error}") from error
-
-
-def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(table) - set(hints))
-    if unknown:
-        raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
-    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    if missing := [name for name in _required(kind) if name not in table]:
-        raise RecipeError(f"{where}: missing: {', '.join(missing)}")
-    try:
-        return kind(**values)
-    except (ModelFileError, RecipeError) as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _required(kind: type[Any]) -> list[str]:
-    """Fields without a default."""
-    missing = dataclasses.MISSING
-    return [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        return _convert(next(a for a in typing.get_args(hint) if a is not type(None)), value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise RecipeError(f"{where} must be a list, not {value!r}")
-        item = typing.get_args(hint)[0]
-        return tuple(_convert(item, element, where) for element in value)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise RecipeError(f"{where} must be a table, not {value!r}")
-        return _build(typing.cast(type[Any], hint), value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint):
-        raise RecipeError(f"{where} must be {hint.__name__}, not {value!r}")
-    return value
+    listed = table_from(table, Stages, str(path), RecipeError)
+    return [path.parent / stage for stage in listed.stages]

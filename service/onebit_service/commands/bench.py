@@ -125,6 +125,21 @@ def calibration(
         show_lines(calibrate(model, sets, out))
 
 
+@app.command()
+def sensitivity(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of the control, whose dev clips are heard.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The trained control.")],
+    out: Annotated[Path, typer.Option(help="Allocation to write (JSON), for quantize.allocation of a recipe.")],
+    stride: Annotated[int, typer.Option(min=1, help="One dev clip in so many is heard.")] = 8,
+) -> None:
+    """What each matrix costs at 1, 2 and 4 bit, and the planes that each gets within the file's size (needs torch)."""
+    with errors_for_people():
+        check_output(out)
+        from onebit_model.bench.sensitivity import table
+
+        show_lines(table(recipe, checkpoint, out, stride))
+
+
 @app.command("hotword-recall")
 def hotword_recall(
     sentences: Annotated[Path, typer.Argument(help="Sentences, one a line (.gz too), that tell which words are rare.")],

@@ -133,6 +133,8 @@ def stream(
 
 app.command()(evaluation.evaluate)
 app.command()(training.train)
+app.command("written-labels")(training.written_labels)
+app.command("soft-labels")(training.soft_labels)
 app.command()(training.export)
 app.command()(training.average)
 app.command()(training.language_model)

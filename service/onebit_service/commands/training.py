@@ -15,13 +15,34 @@ from onebit_service.commands.output import errors_for_people, show
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
     output: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs. Default: runs/RECIPE.")] = None,
-    caches: Annotated[Path | None, typer.Option(help="Folder for cached features. Default: inside the output.")] = None,
 ) -> None:
     """Train a model by a recipe; goes on where an interrupted run stopped (needs torch)."""
     with errors_for_people():
-        from onebit_model.training.trainer import train as run
+        from onebit_model.training.loop import train as run
 
-        run(recipe, output or Path("runs") / recipe.stem, caches)
+        run(recipe, output or Path("runs") / recipe.stem)
+
+
+def written_labels(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of one stage (TOML); data.written names the file.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the stage, as train has it.")] = None,
+) -> None:
+    """Spell the labels of clips without written text as Whisper does (needs torch)."""
+    with errors_for_people():
+        from onebit_model.training.preparation import make_written_labels
+
+        show(f"{make_written_labels(recipe, output or Path('runs') / recipe.stem):,} clips")
+
+
+def soft_labels(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of one stage (TOML); data.soft_labels names the file.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the stage, as train has it.")] = None,
+) -> None:
+    """Store what Whisper makes of every piece of the training texts (needs torch)."""
+    with errors_for_people():
+        from onebit_model.training.preparation import make_soft_labels
+
+        show(f"{make_soft_labels(recipe, output or Path('runs') / recipe.stem):,} clips")
 
 
 def export(

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onebit_model.audio import features
-from onebit_model.config import ModelConfig
-from onebit_model.network.conformer import SEGMENT, Conformer, attention_mask, average_pairs
+from onebit_model.config import WHOLE_SEGMENT, ModelConfig
+from onebit_model.network.conformer import Conformer, attention_mask, average_pairs
 from onebit_model.network.frontend import LogMel
-from onebit_model.network.pretrained import load_whisper_encoder, wake_silent_layers
+from onebit_model.network.pretrained import load_whisper, wake_silent_layers
+from onebit_model.network.whisper_file import read_whisper
+from onebit_model.training.outputs import Batch, Teacher
 from onebit_model.training.sources import Inputs
-from onebit_model.training.teachers import LiveTeacher
 
 SMALL = ModelConfig(
     d_model=64, heads=2, blocks=3, feed_forward1=96, feed_forward2=128, average_after=1, vocabulary_size=20
@@ -90,7 +91,7 @@ def test_step_zero_is_whispers_encoder(tmp_path: Path) -> None:
     tensors = whisper_tensors(config)
     save_file(tensors, tmp_path / "encoder.safetensors")
     network = Conformer(config).eval()
-    load_whisper_encoder(network, tmp_path / "encoder.safetensors")
+    load_whisper(network, read_whisper(tmp_path / "encoder.safetensors"))
     mel = torch.from_numpy(features.log_mel(np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)))
     with torch.no_grad():
         ours = network.lower(mel[None], torch.tensor([len(mel)]), 0, 2)
@@ -114,11 +115,11 @@ def test_layers_of_zeros_wake_up() -> None:
     assert silent.abs().mean().item() > 1e-3
 
 
-def test_the_live_teacher_has_full_context() -> None:
-    network = Conformer(SMALL)
+def test_the_teacher_has_full_context() -> None:
+    teacher = Teacher(Conformer(SMALL))
     values, lengths = torch.randn(1, 160, 80), torch.tensor([160])
-    teacher = LiveTeacher(network)
-    chunked, whole = (teacher([0], Inputs(values, lengths, chunk, None)).posteriors for chunk in (8, SEGMENT))
+    batches = [Batch(Inputs(values, lengths, chunk), [], None) for chunk in (8, WHOLE_SEGMENT)]
+    chunked, whole = (teacher(batch).frames for batch in batches)
     assert torch.equal(chunked, whole)
 
 

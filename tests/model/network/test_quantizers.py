@@ -148,7 +148,7 @@ def test_a_layers_own_draw_wins() -> None:
     torch.manual_seed(0)
     precision = Precision(bits=4)
     layer = QuantLinear(Linear(16, 8), precision, per_row=False, scheme="nested")
-    layer.bits_override = 1
+    layer.planes_override = 1
     x = torch.randn(3, 16)
     with torch.no_grad():
         expected = torch.nn.functional.linear(x, layer.quantised_weight(1), layer.bias)

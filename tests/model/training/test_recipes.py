@@ -10,14 +10,18 @@ import pytest
 import soundfile
 
 from onebit_model.network.checkpoint import load_checkpoint
+from onebit_model.training.loop import train
 from onebit_model.training.recipe import load_recipe, recipe_stages
-from onebit_model.training.trainer import train
 
 RECIPES = Path(__file__).parents[3] / "model" / "recipes"
 # Sizes shrink, everything else stays as it is written.
 MINIATURE = {
     "blocks": "6\nd_model = 32\nheads = 2\nfeed_forward1 = 32\nfeed_forward2 = 48",
     "vocabulary_size": "40",
+    "decoder_blocks": "2",
+    "decoder_feed_forward": "32",
+    "decoder_vocabulary_size": "272",
+    "decoder_positions": "64",
     "steps": "2",
     "batch_seconds": "8.0",
     "evaluate_every": "2",
@@ -76,10 +80,10 @@ def test_a_corpus_recipe_trains_and_cotrains(name: str, write: Callable[[Path], 
             text = re.sub(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
         stage.write_text(text)
     write(tmp_path / "data")
-    trainer = train(recipes / f"{name}.toml", tmp_path / "runs")
+    loop = train(recipes / f"{name}.toml", tmp_path / "runs")
     trained = load_checkpoint(tmp_path / "runs" / "cotraining" / "weights.pt")
     assert (trained.step, trained.quantize is not None) == (2, True)
-    assert {"wer_4bit", "wer_1bit"} <= trainer.evaluate().keys()
+    assert {"wer_4bit", "wer_1bit"} <= loop.evaluate().keys()
 
 
 def test_every_recipe_can_be_read() -> None:

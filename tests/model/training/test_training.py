@@ -15,13 +15,17 @@ import pytest
 import soundfile
 import torch
 
-from onebit_model.bench import ablation
+from onebit_model.bench import ablation, sensitivity
 from onebit_model.errors import OnebitError, RecipeError
 from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.network.quantizers import quantised_layers
 from onebit_model.text.tokenizer import train_tokenizer
-from onebit_model.training.recipe import load_recipe
-from onebit_model.training.trainer import Trainer, train
+from onebit_model.training.loop import train
+from onebit_model.training.losses import ctc_loss
+from onebit_model.training.objectives import growing_layers
+from onebit_model.training.outputs import Batch, run
+from onebit_model.training.recipe import QuantizeSchedule, load_recipe
+from onebit_model.training.stage import Paths, build_stage
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
 
@@ -38,6 +42,10 @@ feed_forward1 = 32
 feed_forward2 = 48
 average_after = 1
 vocabulary_size = 14
+decoder_blocks = 1
+decoder_feed_forward = 32
+decoder_vocabulary_size = 272
+decoder_positions = 64
 
 [[data.train]]
 path = "clips.jsonl"
@@ -61,20 +69,9 @@ warmup_steps = 4
 TRAIN_IN_ONE_THREAD = """
 import sys, torch
 from pathlib import Path
-from onebit_model.training.trainer import train
+from onebit_model.training.loop import train
 torch.set_num_threads(1)
 train(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-CACHED = """
-trainable = ["blocks.1.", "final_norm", "head"]
----
-[cache]
-after_block = 1
-[[cache.versions]]
-chunk = 8
-[[cache.versions]]
-seed = 1
 """
 
 
@@ -99,6 +96,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples = np.concatenate([np.pad(p, 1600) for p in pieces])
         soundfile.write(folder / f"{index}.wav", samples, 16_000)
         row = {"id": str(index), "audio": f"{index}.wav", "text": " ".join(words), "duration": len(samples) / 16_000}
+        row["raw"] = row["text"].capitalize() + "."
         rows.append(json.dumps(row))
     (folder / "clips.jsonl").write_text("\n".join(rows))
     return folder
@@ -147,14 +145,7 @@ def test_a_killed_training_continues(corpus: Path, tmp_path: Path) -> None:
     assert losses(output) == losses(tmp_path / "whole")
 
 
-UPPER_BLOCK = """
-trainable = ["blocks.1."]
----
-[cache]
-after_block = 1
-[[cache.versions]]
-chunk = 0
-"""
+UPPER_BLOCK = 'trainable = ["blocks.1."]\n---\n'
 
 
 def test_ablation_trains_every_row_and_keeps_what_is_done(corpus: Path, tmp_path: Path) -> None:
@@ -179,7 +170,8 @@ def test_a_stage_starts_from_the_mean_of_two(corpus: Path, tmp_path: Path) -> No
     for name, steps in (("first", 2), ("second", 4)):
         train(write_recipe(corpus, name, steps), tmp_path / name)
     recipe = write_recipe(corpus, "mean", 2, 'start_mean = ["stage:first", "stage:second"]\n---\n')
-    started = Trainer(load_recipe(recipe), corpus, tmp_path / "mean", tmp_path / "caches").network.state_dict()
+    stage = build_stage(load_recipe(recipe), Paths(corpus, tmp_path / "mean"), torch.device("cpu"))
+    started = stage.network.state_dict()
     first, second = (load_checkpoint(tmp_path / name / "weights.pt").network for name in ("first", "second"))
     torch.testing.assert_close(started["head.weight"], (first["head.weight"] + second["head.weight"]) / 2)
     recipe.write_text(f'start = "stage:first"\n{recipe.read_text()}')
@@ -200,12 +192,13 @@ evaluate_every = 3
 ---
 [quantize]
 teacher = "stage:control"
+[quantize.schedule]
 activations_from = 0.0
 """
 
 
 def test_the_middle_block_learns_with_the_same_head(corpus: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(corpus, "middle", 20, "intermediate_ctc = 0.5\n---\n")
+    recipe = write_recipe(corpus, "middle", 20, "---\n[objective]\nintermediate_ctc = 0.5\n")
     recipe.write_text(recipe.read_text().replace("blocks = 2", "blocks = 4"))
     train(recipe, tmp_path / "middle")
     middle = [float(row[2]) for row in read_log(tmp_path / "middle") if row[1] == "ctc_middle"]
@@ -222,26 +215,6 @@ def test_loader_threads_change_no_batch(corpus: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text() + "\n[data]\nloader_threads = 3\n")
     train(recipe, tmp_path / "three")
     assert losses(tmp_path / "three") == losses(tmp_path / "none")
-
-
-def test_a_student_catches_up_with_its_teacher(corpus: Path, tmp_path: Path) -> None:
-    train(write_recipe(corpus, "before", 2), tmp_path / "before")
-    train(write_recipe(corpus, "after", 4, 'start = "stage:before"\n---\n'), tmp_path / "after")
-    first = '[quantize]\nteacher = "stage:before"\n'
-    train(write_recipe(corpus, "student", 2, f'start = "stage:before"\n---\n{first}'), tmp_path / "student")
-    then = '[quantize]\nteacher = "stage:after"\nteacher_before = "stage:before"\n'
-    recipe = load_recipe(write_recipe(corpus, "then", 2, f'start = "stage:student"\n---\n{then}'))
-    follower = Trainer(recipe, corpus, tmp_path / "then", tmp_path / "caches").network.state_dict()
-    before, after, student = (
-        load_checkpoint(tmp_path / n / "weights.pt").network for n in ("before", "after", "student")
-    )
-    weight = "blocks.0.ff2.up.weight"
-    assert not torch.equal(after[weight], before[weight])
-    torch.testing.assert_close(follower[weight], student[weight] + after[weight] - before[weight])
-    norm = "blocks.0.ff2.norm.bias"
-    torch.testing.assert_close(follower[norm + "2"], student[norm + "2"] + after[norm] - before[norm])
-    scale = "blocks.0.ff2.up.log_scale1"
-    assert torch.equal(follower[scale], student[scale])
 
 
 def test_two_processes_take_the_steps_of_one(corpus: Path, tmp_path: Path) -> None:
@@ -265,59 +238,86 @@ def test_batches_that_the_processes_cannot_share(corpus: Path, tmp_path: Path) -
     assert "Traceback" not in run.stderr.partition("optimizer.accumulate")[0]
 
 
-def test_cached_stage_then_cotraining(corpus: Path, tmp_path: Path) -> None:
-    cached = write_recipe(corpus, "cached", 8, CACHED)
-    first = train(cached, tmp_path / "cached", tmp_path / "caches")
-    assert len(list((tmp_path / "caches").glob("*/rows.f16"))) == 2
-    frozen = dict(first.network.named_parameters())["blocks.0.ff1.up.weight"]
-    assert not frozen.requires_grad
-    weights = tmp_path / "cached" / "weights.pt"
-    quantised = write_recipe(
-        corpus,
-        "quantised",
-        12,
-        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nmatching_weight = 0.1\nactivations_from = 0.5\n',
+def test_a_low_bit_student_learns_from_its_teacher(corpus: Path, tmp_path: Path) -> None:
+    train(write_recipe(corpus, "teacher", 8), tmp_path / "teacher")
+    weights = tmp_path / "teacher" / "weights.pt"
+    (corpus / "allocation.json").write_text(json.dumps({"planes": {"1": {"blocks.0.ff2.up": 2}}}))
+    switches = (
+        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nallocation = "allocation.json"\n'
+        "[quantize.schedule]\ngrow = 0.5\nactivations_from = 0.5\n[quantize.losses]\nblocks = 0.5\n"
     )
-    trainer = train(quantised, tmp_path / "quantised", tmp_path / "caches")
-    names = {row[1] for row in read_log(tmp_path / "quantised")}
-    assert {"ctc_1bit", "kl_1bit", "match_1bit"} <= names
-    assert {"wer_1bit", "wer_2bit", "wer_4bit"} <= set(trainer.evaluate())
-    stored = load_checkpoint(tmp_path / "quantised" / "weights.pt")
-    assert stored.quantize == {"per_row": True, "scheme": "nested", "private_norms": True}
+    loop = train(write_recipe(corpus, "student", 12, switches), tmp_path / "student")
+    names = {row[1] for row in read_log(tmp_path / "student")}
+    assert {"ctc_1bit", "pieces_1bit", "ctc_kl_1bit", "kl_1bit", "blocks_1bit"} <= names
+    assert {"wer_1bit", "wer_2bit", "wer_4bit", "ctc_wer_4bit"} <= set(loop.evaluate())
+    layers = quantised_layers(loop.network)
+    assert layers["blocks.0.ff2.up"].planes == {1: 2, 2: 2, 4: 4}
+    assert layers["decoder.blocks.0.feed_forward.up"].planes == {1: 1, 2: 2, 4: 4}
+    assert load_checkpoint(tmp_path / "student" / "weights.pt").quantize == {
+        "per_row": True,
+        "scheme": "nested",
+        "private_norms": True,
+        "allocation": {"1": {"blocks.0.ff2.up": 2}},
+    }
 
 
-def test_a_live_teacher_sees_the_students_input(corpus: Path, tmp_path: Path) -> None:
-    start = train(write_recipe(corpus, "teacher", 4), tmp_path / "teacher")
+def test_the_teacher_hears_what_the_student_hears(corpus: Path, tmp_path: Path) -> None:
+    train(write_recipe(corpus, "teacher", 4), tmp_path / "teacher")
     weights = tmp_path / "teacher" / "weights.pt"
     extra = (
-        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nteacher_input = "student"\n'
-        "one_bit_share = 0.0\nprecisions = [4]\nblock_matching_weight = 1.0\nramp = 1.0\n"
+        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\n[quantize.schedule]\n'
+        "precisions = [4]\nshares = [1.0]\nstochastic_share = 0.0\nramp = 1.0\n[quantize.losses]\nblocks = 1.0\n"
     )
     recipe = write_recipe(corpus, "live", 1, extra)
     recipe.write_text(recipe.read_text().replace("chunks = [8, 0]", "chunks = [0]"))
     train(recipe, tmp_path / "live")
     first = {row[1]: float(row[2]) for row in read_log(tmp_path / "live")}
     # The blend begins at the latent weights: teacher and student agree up to float16 and private rounding.
-    assert first["kl_4bit"] < 1e-3
-    assert first["blocks_4bit"] < 1e-3
-    assert start.step == 4
+    for name in ("kl_4bit", "ctc_kl_4bit", "blocks_4bit"):
+        assert first[name] < 1e-3, name
 
 
-def test_blocks_learn_alone_at_first(corpus: Path, tmp_path: Path) -> None:
-    start = train(write_recipe(corpus, "teacher", 4), tmp_path / "teacher")
-    weights = tmp_path / "teacher" / "weights.pt"
-    options = (
-        f'start = "{weights}"\n---\n[quantize]\nteacher = "{weights}"\nteacher_input = "student"\n'
-        "local_share = 0.8\nprecisions = [1]\nblock_matching_weight = 1.0\nramp = 0.0\n"
-    )
-    train(write_recipe(corpus, "alone", 40, options), tmp_path / "alone")
-    rows = read_log(tmp_path / "alone")
-    for name in ("block1_1bit", "block2_1bit"):
-        steps, distances = zip(*((int(r[0]), float(r[2])) for r in rows if r[1] == name), strict=True)
-        assert steps == tuple(range(1, 33))
-        assert sum(distances[-5:]) < 0.8 * sum(distances[:5])
-    assert {int(row[0]) for row in rows if row[1] == "blocks_1bit"} == set(range(33, 41))
-    assert start.step == 4
+def test_low_bits_come_layer_by_layer(corpus: Path, tmp_path: Path) -> None:
+    loop = train(write_recipe(corpus, "growing", 1, "---\n[quantize]\n"), tmp_path)
+    schedule = QuantizeSchedule(grow=0.5, first_share=0.25)
+    rng = np.random.default_rng(0)
+    layers = len(quantised_layers(loop.network))
+    kept = [
+        np.mean([len(growing_layers(loop.network, schedule, progress, rng)) for _ in range(200)]) / layers
+        for progress in (0.0, 0.25, 0.5, 0.9)
+    ]
+    assert kept == pytest.approx([0.75, 0.375, 0.0, 0.0], abs=0.03)
+
+
+def test_a_fresh_head_leaves_the_encoder_alone(corpus: Path, tmp_path: Path) -> None:
+    """With ctc_gradient = 0 the encoder learns from the decoder only."""
+    recipe = write_recipe(corpus, "detached", 1, "---\n[objective]\nctc_gradient = 0.0\nctc_weight = 1.0\n")
+    stage = build_stage(load_recipe(recipe), Paths(corpus, tmp_path), torch.device("cpu"))
+    gradients = {}
+    for share in (0.0, 1.0):
+        stage.network.zero_grad()
+        rng = np.random.default_rng(0)
+        inputs = stage.source.features(stage.source.hear([(0,), (1,)], rng), torch.device("cpu"), rng)
+        batch = Batch(inputs, [stage.training_set.targets[index].tokens for index in (0, 1)], None)
+        ctc_loss(run(stage.network, batch, share).frames, inputs.frames, batch.tokens).backward()
+        norms = [stage.network.get_parameter(name).grad for name in ("head.weight", "blocks.0.ff1.up.weight")]
+        gradients[share] = [float(norm.abs().sum()) if norm is not None else 0.0 for norm in norms]
+    assert gradients[0.0][0] == pytest.approx(gradients[1.0][0], rel=1e-3) != 0
+    assert gradients[0.0][1] == 0 < gradients[1.0][1]
+
+
+def test_sensitivity_gives_planes_to_what_needs_them(corpus: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(corpus, "control", 4)
+    train(recipe, tmp_path / "control")
+    out = tmp_path / "allocation.json"
+    lines = list(sensitivity.table(recipe, tmp_path / "control" / "weights.pt", out, stride=8))
+    written = json.loads(out.read_text())
+    layers = written["divergence"]
+    assert len(lines) == 2 + len(layers) == 2 + 2 * 10 + 10
+    assert set(written["planes"]) == {"1", "2"}
+    worst = [float(line.split("|")[2]) for line in lines[2:]]
+    assert worst == sorted(worst, reverse=True)
+    assert all(row["4"] < row["1"] for row in layers.values())
 
 
 def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
@@ -334,18 +334,16 @@ def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_joint_passes_log_every_precision(corpus: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(corpus, "joint", 6, '---\n[quantize]\npasses = "joint"\nstochastic_share = 1.0\n')
-    train(recipe, tmp_path)
+    joint = '---\n[quantize.schedule]\npasses = "joint"\nstochastic_share = 1.0\n'
+    train(write_recipe(corpus, "joint", 6, joint), tmp_path)
     names = {row[1] for row in read_log(tmp_path)}
-    assert {"ctc_high", "ctc_1bit", "ctc_mixed", "kl_1bit", "kl_mixed"} <= names
+    assert {"ctc_high", "pieces_high", "ctc_1bit", "pieces_1bit", "ctc_mixed", "kl_1bit", "kl_mixed"} <= names
 
 
 def test_two_bit_may_be_the_papers_ternary(corpus: Path, tmp_path: Path) -> None:
-    switches = 'passes = "joint"\nnested = false\nternary = true\nper_row = false\n'
-    trainer = train(write_recipe(corpus, "ternary", 2, f"---\n[quantize]\n{switches}"), tmp_path)
-    assert trainer.precision is not None
-    trainer.precision.bits, trainer.precision.ramp = 2, 1.0
-    layer = next(iter(quantised_layers(trainer.network).values()))
+    switches = 'scheme = "ternary"\nper_row = false\n[quantize.schedule]\npasses = "joint"\n'
+    loop = train(write_recipe(corpus, "ternary", 2, f"---\n[quantize]\n{switches}"), tmp_path)
+    layer = next(iter(quantised_layers(loop.network).values()))
     scale = layer.scale(2).item()
     assert layer.quantised_weight(2).unique().tolist() == pytest.approx([-scale, 0, scale])
     assert load_checkpoint(tmp_path / "weights.pt").quantize == {
@@ -353,8 +351,8 @@ def test_two_bit_may_be_the_papers_ternary(corpus: Path, tmp_path: Path) -> None
         "scheme": "ternary",
         "private_norms": True,
     }
-    with pytest.raises(RecipeError, match="nested = false"):
-        load_recipe(write_recipe(corpus, "both", 2, "---\n[quantize]\nternary = true\n"))
+    with pytest.raises(RecipeError, match="scheme must be nested, independent or ternary"):
+        load_recipe(write_recipe(corpus, "both", 2, '---\n[quantize]\nscheme = "binary"\n'))
 
 
 @pytest.mark.parametrize(
@@ -368,7 +366,7 @@ def test_two_bit_may_be_the_papers_ternary(corpus: Path, tmp_path: Path) -> None
         ("name = 'x'\n[data]\n", "bad.toml: data: missing: train$"),
         ("optimizer = {}\n", "bad.toml: optimizer: missing: steps$"),
         ("seed = 1\n", "bad.toml: missing: name, data, optimizer$"),
-        ("[[data.train]]\npath = 'x'\nstride = 0\n", "data: train: stride must be 1 or more, not 0"),
+        ("[[data.train]]\npath = 'x'\nstride = 0\n", "data: train\\[0\\]: stride must be 1 or more, not 0"),
         ("[optimizer]\nsteps = 1\naccumulate = 0\n", "optimizer: accumulate must be 1 or more"),
         ("[model]\nheads = 0\n", "bad.toml: model: .*heads must be"),
         ("stages = ['other.toml']\n", "nested stages are not possible"),
@@ -411,7 +409,7 @@ def test_a_mistake_in_a_later_stage_is_found_before_the_first_one_runs(corpus: P
         ),
         (('path = "clips.jsonl"', 'path = "gone.jsonl"'), "corpus not found: .*gone"),
         (("chunks = [8, 0]", 'chunks = [8, 0]\nstart = "clips.jsonl"'), "clips.jsonl: not a training checkpoint"),
-        (("chunks = [8, 0]", 'chunks = [8, 0]\nstart = "no.safetensors"'), "no.safetensors: not a Whisper encoder"),
+        (("chunks = [8, 0]", 'chunks = [8, 0]\nstart = "no.safetensors"'), "no.safetensors: not a Whisper"),
     ],
 )
 def test_what_cannot_be_trained_is_said(corpus: Path, tmp_path: Path, change: tuple[str, str], complaint: str) -> None:

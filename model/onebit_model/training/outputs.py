@@ -1,0 +1,87 @@
+"""What a network makes of a batch: encoder, CTC head, decoder, and what every block hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from onebit_model.config import WHOLE_SEGMENT
+from onebit_model.network.conformer import Conformer
+from onebit_model.training.sources import Inputs
+from onebit_model.training.targets import PieceTargets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs with what they are to become."""
+
+    inputs: Inputs
+    tokens: list[Tensor]
+    pieces: PieceTargets | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of one pass. `pieces` are log-probabilities where a piece is due, (n, pieces), None without a decoder."""
+
+    frames: Tensor  # (batch, frames, tokens) log-probabilities of the CTC head
+    pieces: Tensor | None
+    encoder_blocks: tuple[Tensor, ...]  # (batch, time, d_model), each at its own frame rate
+    decoder_blocks: tuple[Tensor, ...]  # (batch, length, d_model)
+
+    def detached(self) -> Outputs:
+        return Outputs(
+            self.frames.detach(),
+            None if self.pieces is None else self.pieces.detach(),
+            tuple(block.detach() for block in self.encoder_blocks),
+            tuple(block.detach() for block in self.decoder_blocks),
+        )
+
+
+def run(network: Conformer, batch: Batch, ctc_gradient: float = 1.0) -> Outputs:
+    """One pass over a batch at the network's current precision.
+
+    `ctc_gradient` is the share of the CTC head's gradient that goes on into the encoder: a fresh head would undo what a
+    pretrained encoder knows.
+    """
+    with block_outputs(network.blocks) as encoder_blocks:
+        encoded = batch.inputs.encode(network)
+    frames = network.log_probabilities(torch.lerp(encoded.detach(), encoded, ctc_gradient))
+    if network.decoder is None or batch.pieces is None:
+        return Outputs(frames, None, tuple(encoder_blocks), ())
+    with block_outputs(network.decoder.blocks) as decoder_blocks:
+        hidden = network.decoder(batch.pieces.inputs, encoded, batch.inputs.frames.to(encoded.device))
+    due = hidden.flatten(0, 1)[batch.pieces.positions]
+    return Outputs(frames, network.decoder.log_probabilities(due), tuple(encoder_blocks), tuple(decoder_blocks))
+
+
+class Teacher:
+    """The frozen full-precision network on what the student hears, always in full context."""
+
+    def __init__(self, network: Conformer) -> None:
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Outputs:
+        return run(self.network, replace(batch, inputs=replace(batch.inputs, chunk=WHOLE_SEGMENT)))
+
+
+@contextmanager
+def block_outputs(blocks: Sequence[nn.Module] | nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the output of every block that runs inside the context; of a decoder's blocks without their past."""
+    collected: list[Tensor] = []
+
+    def collect(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, object]) -> None:
+        collected.append(output[0] if isinstance(output, tuple) else output)
+
+    listed = blocks.children() if isinstance(blocks, nn.Module) else blocks
+    handles = [block.register_forward_hook(collect) for block in listed]
+    try:
+        yield collected
+    finally:
+        for handle in handles:
+            handle.remove()
