@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onebit_model.errors import RecipeError
 from onebit_model.training.processes import join
@@ -16,7 +17,7 @@ from onebit_model.training.transcripts import transcripts, write_written_labels
 
 def make_written_labels(recipe_path: Path, output: Path) -> int:
     """Writes the file that the recipe calls data.written; returns how many clips it spells."""
-    stage, paths = _whisper(recipe_path, output, written="", soft_labels="")
+    stage, paths = _whisper(recipe_path, output, {"written": "", "soft_labels": ""})
     recipe = load_recipe(recipe_path)
     if recipe.data.written in ("", AS_LABELLED):
         raise RecipeError(f"{recipe_path}: data.written names no file to write")
@@ -30,7 +31,7 @@ def make_written_labels(recipe_path: Path, output: Path) -> int:
 
 def make_soft_labels(recipe_path: Path, output: Path) -> int:
     """Writes the file that the recipe calls data.soft_labels; returns how many clips it has."""
-    stage, paths = _whisper(recipe_path, output, soft_labels="")
+    stage, paths = _whisper(recipe_path, output, {"soft_labels": ""})
     recipe = load_recipe(recipe_path)
     if not recipe.data.soft_labels:
         raise RecipeError(f"{recipe_path}: data.soft_labels names no file to write")
@@ -41,7 +42,7 @@ def make_soft_labels(recipe_path: Path, output: Path) -> int:
     return sum(bool(target.pieces) for target in targets)
 
 
-def _whisper(recipe_path: Path, output: Path, **without: str) -> tuple[Stage, Paths]:
+def _whisper(recipe_path: Path, output: Path, without: dict[str, Any]) -> tuple[Stage, Paths]:
     """The recipe's stage, which has to start from Whisper as it was loaded, without what is still to be made."""
     recipe = load_recipe(recipe_path)
     if not recipe.model.has_decoder or not recipe.start:
