@@ -322,7 +322,8 @@ class LiveStream:
         heard = [token for token in self._tokens if self._start + token.frame * OUTPUT_FRAME_SAMPLES < end]
         ending = Ending(reason, end, next_start, heard)
         if not self._writes or end == self._start:
-            return self._final(ending, self._desk.wording.heard(heard, self._span(end)))
+            finds_speech = partial(self._desk.finds_speech, self._audio.between(self._start, end))
+            return self._final(ending, self._desk.wording.believed(heard, self._span(end), finds_speech))
         self._ending = ending
         if self._options.second_pass:
             ending.whole = self._options.search.open(self._desk.engine, WHOLE_SEGMENT, keep_encoded=True)

@@ -69,10 +69,9 @@ class Recognizer:
         return Engine(self.model, self.require(bits), exact)
 
     def desk(self, engine: Engine, voice: VoiceDetector | None = None) -> Desk:
-        """What a thread with this engine computes with; a decoder's texts need a voice detector, the usual one if none
-        is given."""
+        """What a thread with this engine computes with; texts need a voice detector, the usual one if none is given."""
         if not self.model.has_decoder:
-            return Desk(engine, self.wording, None, voice)
+            return Desk(engine, self.wording, None, voice or self.voice)
         heads, spelling = self.description.alignment_heads, self._spelling
         decoder = AttentionDecoder(self.model, engine.bits, engine.exact, heads, spelling)
         return Desk(engine, self.wording, decoder, voice or self.voice)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from onebit_model.text.decoding import Word
+from onebit_model.text.decoding import Word, confidence_of
 
 Fallback = Literal["loop", "no_speech", "too_long"]
 """Why a text of the decoder is not the answer; the CTC's is, for `no_speech` none."""
@@ -23,6 +23,9 @@ DOUBTFUL_PROBABILITY, NO_SPEECH_PROBABILITY = 0.02, 0.2
 DOUBTFUL_SHARE, HEARD_SHARE = 0.5, 0.25
 # And it finds others: by so much, as a log-probability per letter, its best alignment is worse than its best text.
 DOUBTFUL_AGREEMENT = -1.0
+
+# The CTC head alone hears words in tones and music, with less confidence than in any but the hardest speech.
+DOUBTFUL_CONFIDENCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ def judged(written: Opinion, heard: Sequence[Word], finds_speech: Callable[[], b
     if is_made_up or (is_doubtful and not finds_speech()):
         return Verdict((), "no_speech")
     return Verdict(written.words)
+
+
+def is_nothing(words: Sequence[Word], finds_speech: Callable[[], bool]) -> bool:
+    """Whether nobody spoke where the CTC head heard these words, or none."""
+    is_doubtful = not words or confidence_of(words) < DOUBTFUL_CONFIDENCE
+    return is_doubtful and not finds_speech()
 
 
 def _letters(words: Sequence[Word]) -> int:

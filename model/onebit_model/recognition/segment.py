@@ -8,7 +8,7 @@ from functools import partial
 
 from onebit_kernels import Written
 from onebit_model.files.calibration import Calibration
-from onebit_model.recognition.second_opinion import Fallback, Opinion, judged
+from onebit_model.recognition.second_opinion import Fallback, Opinion, is_nothing, judged
 from onebit_model.text.decoding import TimedToken, Word, confidence_of, text_of, words_from_tokens
 from onebit_model.text.pieces import Pieces
 from onebit_model.text.written_words import words_from_pieces
@@ -21,8 +21,8 @@ REPEATS = 3
 class Segment:
     """The times are those of its words, or of its audio where there are none.
 
-    Of a segment that the attention decoder wrote: how many pieces it wrote, the probability that nobody speaks, and why
-    its text is not the answer, where it is not.
+    The probability that nobody speaks is 0 or 1 where the CTC head alone was asked. Of a segment that the attention
+    decoder wrote: how many pieces it wrote, and why its text is not the answer, where it is not.
     """
 
     start_seconds: float
@@ -74,6 +74,13 @@ class Wording:
     def heard(self, tokens: Iterable[TimedToken], span: Span) -> Segment:
         """What the CTC head heard, by tokens counted from the start of the span."""
         return span.segment(words_from_tokens(tokens, self.vocabulary, span.start_seconds))
+
+    def believed(self, tokens: Iterable[TimedToken], span: Span, finds_speech: Callable[[], bool]) -> Segment:
+        """What the CTC head heard, unless nobody spoke (`second_opinion`)."""
+        segment = self.heard(tokens, span)
+        if is_nothing(segment.words, finds_speech):
+            return replace(span.segment(()), no_speech_probability=1.0)
+        return segment
 
     def written(
         self, written: Written, bits: int, heard: Iterable[TimedToken], span: Span, finds_speech: Callable[[], bool]

@@ -82,7 +82,8 @@ class _Task:
         result = self.stream.take()
         self._heard = [*result.tokens, *result.tentative]
         if self._search.written is None or desk.decoder is None:
-            self.segment = desk.wording.heard(self._heard, self._span)
+            finds_speech = partial(desk.finds_speech, self._audio.samples)
+            self.segment = desk.wording.believed(self._heard, self._span, finds_speech)
         else:
             self.decoding = self._search.written.open(desk.decoder, self.stream)
         self.stream = None
