@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onebit_model.config import MEL_BINS, MEL_FRAME_SAMPLES, OUTPUT_FRAME_SAMPLES, SAMPLE_RATE
 
 WINDOW_SAMPLES = 400  # 25 ms
-MEL_FLOOR = 1e-6  # power; log10 gives -6, the normalised value -0.5
+MEL_FLOOR = 1e-6  # power; log10 gives -6
+SILENT_FEATURE = -0.5  # of the floor, normalised
 
 FloatArray = NDArray[np.float32]
 

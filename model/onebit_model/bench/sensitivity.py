@@ -128,7 +128,7 @@ def _batches(network: Conformer, utterances: Sequence[Utterance]) -> Iterator[Ba
     for indices in epoch_batches([u.duration_seconds for u in utterances], BATCH_SECONDS, 0, 0):
         samples, lengths = pad_audio([utterances[index].audio.read() for index in indices])
         mel, mel_frames = front_end(samples.to(device), lengths.to(device))
-        inputs = Inputs(mel, mel_frames.cpu(), WHOLE_SEGMENT)
+        inputs = Inputs(mel, mel_frames.cpu(), WHOLE_SEGMENT, mel)
         with mixed_precision(device):
             written = greedy_pieces(network.decoder, inputs.encode(network), mel_frames // 4)
         targets = [ClipTargets(torch.zeros(0, dtype=torch.int64), tuple(pieces)) for pieces in written]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from onebit_model.audio import features
-from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, MEL_FRAME_SAMPLES
-from onebit_model.network.conformer import Block, Conformer
+from onebit_model.config import MAXIMUM_SEGMENT_SAMPLES, MEL_FRAME_SAMPLES, WHOLE_SEGMENT
+from onebit_model.network.conformer import STEM_STRIDE, Block, Conformer, attention_mask
 from onebit_model.network.decoder import AttentionDecoder, CrossAttention, DecoderBlock, SelfAttention
 from onebit_model.network.frontend import LogMel
 from onebit_model.network.layers import Linear
@@ -85,15 +85,25 @@ def _load_attention(attention: SelfAttention | CrossAttention, source: dict[str,
 def whisper_encoding(network: Conformer, audio: Tensor) -> Tensor:
     """What Whisper's encoder makes of (batch, samples) float32, padded to 30 s: (batch, 1500, d_model).
 
-    Only of a network that was just loaded: frames are not averaged, and the blocks have not learned to do without.
+    Only of a network that was just loaded.
     """
     padded = nn.functional.pad(audio, (0, WHISPER_SAMPLES - audio.shape[1]))
     mel = whisper_log_mel(padded)
-    frames = torch.full((len(mel),), mel.shape[1], device=mel.device)
-    x = network.stem(mel, frames) + network.positions
-    everything = torch.ones(1, 1, 1, x.shape[1], dtype=torch.bool, device=x.device)
+    return whisper_encoder(network, mel, torch.full((len(mel),), mel.shape[1], device=mel.device))
+
+
+def whisper_encoder(network: Conformer, mel: Tensor, mel_frames: Tensor) -> Tensor:
+    """Whisper's encoder on (batch, time, mel_bins) with (batch,) valid frames: (batch, time / 2, d_model).
+
+    Only of a network that was just loaded: frames are not averaged, and what Whisper lacks is left out.
+    """
+    x = network.stem(mel, mel_frames)
+    x = x + network.positions[: x.shape[1]]
+    mask = attention_mask(x.shape[1], mel_frames // STEM_STRIDE, WHOLE_SEGMENT, 0)
     for block in network.blocks:
-        x = block(x, everything)
+        assert isinstance(block, Block)
+        x = x + block.attention(x, mask)
+        x = x + 0.5 * block.ff2(x)
     return network.final_norm(x)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -67,8 +67,13 @@ class PieceEncoder:
         return cls(tuple((left, right) for left, right in stored["merges"]), tuple(stored["whisper_ids"]))
 
 
-def cut_vocabulary(tokenizer_json: Path, texts: Iterable[str], size: int) -> PieceEncoder:
-    """At most `size` pieces, specials and bytes included, that write the texts in the fewest pieces.
+def cut_vocabulary(
+    tokenizer_json: Path, texts: Iterable[str], size: int, words: Iterable[tuple[str, float]] = ()
+) -> PieceEncoder:
+    """At most `size` pieces, specials and bytes included, that write the texts and `words` in the fewest pieces.
+
+    `words` count as often as is said beside them. They are what the texts lack: a decoder that may not write a piece
+    does not spell the word in others, it writes another word.
 
     A piece counts wherever it stands, as a piece of a text or as a part of one: no piece is commoner than its parts, so
     the commonest pieces can all be made, and leaving the others out adds the fewest pieces to the texts.
@@ -78,7 +83,7 @@ def cut_vocabulary(tokenizer_json: Path, texts: Iterable[str], size: int) -> Pie
         raise RecipeError(f"decoder vocabulary size {size} leaves no room for the {FIRST_MERGED} bytes and specials")
     specials, ids = _read_vocabulary(tokenizer_json)
     parts = _parts(ids)
-    counts = _counts(ids, parts, texts)
+    counts = _counts(ids, parts, chain(((text, 1.0) for text in texts), words))
     kept = sorted(
         sorted(counts, key=lambda symbol: (-counts[symbol], ids[symbol]))[: size - FIRST_MERGED], key=ids.__getitem__
     )
@@ -134,17 +139,20 @@ def _merged(symbol: str, ids: Mapping[str, int]) -> list[str]:
         pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
 
 
-def _counts(ids: dict[str, int], parts: Mapping[str, tuple[str, str]], texts: Iterable[str]) -> Counter[str]:
+def _counts(
+    ids: dict[str, int], parts: Mapping[str, tuple[str, str]], texts: Iterable[tuple[str, float]]
+) -> dict[str, float]:
     """How often each merged piece is made in writing the texts, on its own or on the way to a longer one."""
     tokenizer = _byte_level(ids, list(parts.values()))
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(tokenizer.encode(text, add_special_tokens=False).tokens)
+    counts: defaultdict[str, float] = defaultdict(float)
+    for text, times in texts:
+        for token in tokenizer.encode(text, add_special_tokens=False).tokens:
+            counts[token] += times
     for symbol, (left, right) in reversed(list(parts.items())):
         if symbol in counts:
             counts[left] += counts[symbol]
             counts[right] += counts[symbol]
-    return Counter({symbol: count for symbol, count in counts.items() if symbol in parts})
+    return {symbol: count for symbol, count in counts.items() if symbol in parts}
 
 
 def _byte_level(ids: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:

@@ -113,7 +113,7 @@ class Loop:
                     for name, value in term.values.items():
                         self._seen[name].append(value)
         self.processes.sum_gradients(self.network.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.clip_norm)
+        norm = self.clip_gradients(optimizer.clip_norm)
         self._seen["gradient"].append(norm.detach())
         # A fused optimiser leaves a step out that a scaler found infinite, without the CPU's waiting for it.
         self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
@@ -121,6 +121,14 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+
+    def clip_gradients(self, limit: float) -> Tensor:
+        """New layers by themselves: a fresh head's gradients would leave nothing of the others'. The norm of all."""
+        by_rate: dict[float, list[torch.nn.Parameter]] = defaultdict(list)
+        for group in self.optimizer.param_groups:
+            by_rate[group["peak"]] += group["params"]
+        norms = [torch.nn.utils.clip_grad_norm_(parameters, limit) for parameters in by_rate.values()]
+        return torch.stack(norms).norm()
 
     def seen(self) -> dict[str, float]:
         """Means of what was seen since the last call: the only time that the CPU waits for the device."""

@@ -10,6 +10,7 @@ from onebit_model.text.tokenizer import BLANK
 from onebit_model.training.targets import PieceTargets
 
 LEAST_SPREAD = 1e-6
+LEAST_WEIGHT = 1e-6
 
 
 def ctc_loss(log_probabilities: Tensor, frames: Tensor, targets: list[Tensor]) -> Tensor:
@@ -53,7 +54,7 @@ def frame_divergence(teacher: Tensor, student: Tensor, frames: Tensor) -> Tensor
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum()
+    return (values * weights).sum() / weights.sum().clamp(min=LEAST_WEIGHT)
 
 
 def valid_frames(time: int, frames: Tensor) -> Tensor:

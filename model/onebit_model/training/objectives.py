@@ -17,10 +17,12 @@ from onebit_model.training.losses import (
     mean_distance,
     piece_divergence,
     piece_loss,
+    seen_distance,
     valid_frames,
 )
 from onebit_model.training.outputs import Batch, Outputs, Teacher, run
 from onebit_model.training.recipe import ObjectiveConfig, QuantizeConfig, QuantizeSchedule
+from onebit_model.training.whisper_teacher import WhisperTeacher
 
 STOCHASTIC_FIRST, STOCHASTIC_LAST = 0.2, 0.9  # probability of 1 bit in the first and the last layer, at the start
 
@@ -43,14 +45,17 @@ class Objective(Protocol):
 class HybridObjective:
     """Cross-entropy of the decoder's pieces and CTC (Watanabe et al. 2017); CTC alone without a decoder.
 
-    With a weight, CTC at the middle block through the same head (Lee and Watanabe, 2021).
+    With a weight, CTC at the middle block through the same head (Lee and Watanabe, 2021). With a teacher, what Whisper
+    makes of the same audio: its posteriors of the pieces and its encoder's output.
     """
 
     config: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    whisper: WhisperTeacher | None = None
 
     def __call__(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
+        target = None if self.whisper is None or batch.pieces is None else self.whisper(batch)
         outputs = run(network, batch, self.config.ctc_gradient)
         ctc = ctc_loss(outputs.frames, batch.inputs.frames, batch.tokens)
         values = {"ctc": ctc.detach()}
@@ -64,7 +69,15 @@ class HybridObjective:
             return
         pieces = piece_loss(outputs.pieces, batch.pieces, self.config.soft_share)
         values["pieces"] = pieces.detach()
-        yield LossPart(pieces + self.config.ctc_weight * ctc, values)
+        loss = pieces + self.config.ctc_weight * ctc
+        if target is not None:
+            spoken = batch.pieces.weights * batch.pieces.spoken
+            divergence = piece_divergence(target.pieces, outputs.pieces, spoken)
+            valid = valid_frames(outputs.encoded.shape[1], batch.inputs.frames.to(outputs.encoded.device))
+            distance = seen_distance(nn.Identity(), target.encoded, outputs.encoded, valid)
+            values |= {"kl": divergence.detach(), "distance": distance.detach()}
+            loss = loss + self.config.whisper_divergence * divergence + self.config.whisper_distance * distance
+        yield LossPart(loss, values)
 
 
 def _middle(network: Conformer, outputs: Outputs) -> Tensor:

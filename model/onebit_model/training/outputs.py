@@ -30,6 +30,7 @@ class Outputs:
 
     frames: Tensor  # (batch, frames, tokens) log-probabilities of the CTC head
     pieces: Tensor | None
+    encoded: Tensor  # (batch, frames, d_model): the encoder's output
     encoder_blocks: tuple[Tensor, ...]  # (batch, time, d_model), each at its own frame rate
     decoder_blocks: tuple[Tensor, ...]  # (batch, length, d_model)
 
@@ -37,6 +38,7 @@ class Outputs:
         return Outputs(
             self.frames.detach(),
             None if self.pieces is None else self.pieces.detach(),
+            self.encoded.detach(),
             tuple(block.detach() for block in self.encoder_blocks),
             tuple(block.detach() for block in self.decoder_blocks),
         )
@@ -52,11 +54,12 @@ def run(network: Conformer, batch: Batch, ctc_gradient: float = 1.0) -> Outputs:
         encoded = batch.inputs.encode(network)
     frames = network.log_probabilities(torch.lerp(encoded.detach(), encoded, ctc_gradient))
     if network.decoder is None or batch.pieces is None:
-        return Outputs(frames, None, tuple(encoder_blocks), ())
+        return Outputs(frames, None, encoded, tuple(encoder_blocks), ())
     with block_outputs(network.decoder.blocks) as decoder_blocks:
         hidden = network.decoder(batch.pieces.inputs, encoded, batch.inputs.frames.to(encoded.device))
     due = hidden.flatten(0, 1)[batch.pieces.positions]
-    return Outputs(frames, network.decoder.log_probabilities(due), tuple(encoder_blocks), tuple(decoder_blocks))
+    pieces = network.decoder.log_probabilities(due)
+    return Outputs(frames, pieces, encoded, tuple(encoder_blocks), tuple(decoder_blocks))
 
 
 class Teacher:

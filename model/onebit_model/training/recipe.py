@@ -38,6 +38,7 @@ class DataConfig:
     dev: tuple[CorpusSource, ...] = ()
     noise: str = ""
     sentences: str = ""  # for the tokenizer, together with the training texts
+    common_words: int = 0  # of general English that count beside the texts in cutting Whisper's vocabulary
     written: str = ""  # label file of written texts for clips whose corpus has none; "words": the words themselves
     soft_labels: str = ""  # a teacher's pieces, made by `onebit soft-labels`
     no_speech_clips: int = 0  # sounds without words that are made for the decoder to be silent on
@@ -78,6 +79,14 @@ class ObjectiveConfig:
     piece_noise: float = 0.0  # share of wrong pieces among those that the decoder is told
     machine_weight: float = 1.0  # of clips whose labels a machine made
     intermediate_ctc: float = 0.0  # share of CTC that the middle block has; 0 = none
+    whisper: str = ""  # a stage that is Whisper as it was loaded: the teacher of the two terms below
+    whisper_silence_seconds: float = 4.0  # that it hears after the clips: where there is none it does not end
+    whisper_divergence: float = 0.0  # weight of the divergence of the pieces' posteriors from its own
+    whisper_distance: float = 0.0  # weight of the distance of the encoder's output from pairs of its frames
+
+    def __post_init__(self) -> None:
+        if not self.whisper and (self.whisper_divergence or self.whisper_distance):
+            raise RecipeError("objective.whisper_divergence and whisper_distance need objective.whisper")
 
 
 @dataclass(frozen=True)

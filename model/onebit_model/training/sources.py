@@ -27,6 +27,7 @@ class Inputs:
     mel: Tensor  # (batch, time, mel_bins) float32
     mel_frames: Tensor  # (batch,) int64, on the CPU
     chunk: int
+    unmasked: Tensor  # `mel` without SpecAugment's masks
 
     @property
     def frames(self) -> Tensor:
@@ -131,9 +132,9 @@ class Source:
         audio = heard.audio.to(device, non_blocking=True)
         front_end = self.front_end.to(device)
         mel, _ = front_end(audio, heard.lengths.to(device))
-        mel = spec_augment(mel, self.augmenter.config)
+        masked = spec_augment(mel, self.augmenter.config)
         frames = -(-heard.lengths // OUTPUT_FRAME_SAMPLES) * 4
-        return Inputs(mel, frames, int(rng.choice(self.chunks)))
+        return Inputs(masked, frames, int(rng.choice(self.chunks)), mel)
 
 
 def output_frames(duration_seconds: float) -> int:

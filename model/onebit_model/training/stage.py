@@ -24,13 +24,15 @@ from onebit_model.network.scale_fitting import fit_scales, input_squares
 from onebit_model.network.whisper_file import WHISPER_BASE, is_whisper, tokenizer_file
 from onebit_model.text.piece_encoder import PieceEncoder, cut_vocabulary, train_vocabulary
 from onebit_model.text.tokenizer import Tokenizer, read_sentences, train_tokenizer
+from onebit_model.text.word_frequencies import written_words
 from onebit_model.training.objectives import CotrainingObjective, HybridObjective, Objective
 from onebit_model.training.outputs import Batch, Teacher, run
-from onebit_model.training.recipe import CorpusSource, QuantizeConfig, Recipe, quantizer_options
+from onebit_model.training.recipe import CorpusSource, ObjectiveConfig, QuantizeConfig, Recipe, quantizer_options
 from onebit_model.training.soft_labels import SoftLabelFile
 from onebit_model.training.sources import ClipStore, ReadClips, ResidentClips, Source
 from onebit_model.training.targets import item_targets, piece_targets
 from onebit_model.training.training_set import TrainingSet, learnable, written_texts
+from onebit_model.training.whisper_teacher import WhisperTeacher
 
 STAGE_PREFIX = "stage:"
 WEIGHING_BATCHES = 6  # that tell how much each input of a matrix weighs
@@ -95,7 +97,7 @@ def build_stage(recipe: Recipe, paths: Paths, device: torch.device) -> Stage:
     noises = read_noises(paths(recipe.data.noise)) if recipe.data.noise else []
     source = Source(clips, Augmenter(recipe.augment, noises, clips.device), recipe.join, recipe.chunks, LogMel())
     network.to(device)
-    objective: Objective = HybridObjective(recipe.objective)
+    objective: Objective = HybridObjective(recipe.objective, _whisper(recipe.objective, paths, device))
     precision, quantize = None, None
     if recipe.quantize is not None:
         quantize = quantizer_options(recipe.quantize, paths)
@@ -150,7 +152,11 @@ def _piece_encoder(
         return PieceEncoder.from_json(started.pieces)
     spelled = [f" {text}" for text in texts if text]
     size = recipe.model.decoder_vocabulary_size
-    return cut_vocabulary(tokenizer_file(), spelled, size) if starts else train_vocabulary(spelled, size)
+    if not starts:
+        return train_vocabulary(spelled, size)
+    total = recipe.data.common_words
+    words = ((word, share * total) for word, share in written_words()) if total else ()
+    return cut_vocabulary(tokenizer_file(), spelled, size, words)
 
 
 def _quantised(
@@ -196,6 +202,13 @@ def _input_squares(
             with mixed_precision(device):
                 run(network, batch)
     return dict(squares)
+
+
+def _whisper(config: ObjectiveConfig, paths: Paths, device: torch.device) -> WhisperTeacher | None:
+    if not config.whisper:
+        return None
+    network, _ = network_from_checkpoint(load_checkpoint(paths(config.whisper)))
+    return WhisperTeacher(network.to(device), config.whisper_silence_seconds)
 
 
 def _teacher(config: QuantizeConfig, paths: Paths, device: torch.device) -> Teacher | None:

@@ -46,6 +46,7 @@ class PieceTargets:
     positions: Tensor  # (n,) int64
     labels: Tensor  # (n,) int64
     weights: Tensor  # (n,) float32, 0 for padding
+    spoken: Tensor  # (n,) bool: due in a clip with words, where Whisper is a teacher
     soft_pieces: Tensor | None = None  # (n, k) int64
     soft_probabilities: Tensor | None = None  # (n, k) float32
 
@@ -90,7 +91,7 @@ def piece_targets(
         return None
     length = _round_up(len(PROMPT) - 1 + max(len(pieces) for pieces in due), PIECE_GRID)
     inputs = np.full((len(items), length), END)
-    positions, labels, weights = [], [], []
+    positions, labels, weights, spoken = [], [], [], []
     for row, (item, pieces) in enumerate(zip(items, due, strict=True)):
         told = np.array([*PROMPT, *pieces[:-1]] if pieces else PROMPT)
         wrong = rng.random(len(told)) < noise
@@ -101,12 +102,14 @@ def piece_targets(
         positions.append(np.arange(first, first + len(pieces)))
         labels.append(np.array(pieces, np.int64))
         weights.append(np.full(len(pieces), item.weight, np.float32))
+        spoken.append(np.full(len(pieces), bool(item.pieces)))
     padding = -sum(map(len, labels)) % POSITION_GRID
     return PieceTargets(
         torch.from_numpy(inputs),
         torch.from_numpy(np.pad(np.concatenate(positions), (0, padding))),
         torch.from_numpy(np.pad(np.concatenate(labels), (0, padding))),
         torch.from_numpy(np.pad(np.concatenate(weights), (0, padding))),
+        torch.from_numpy(np.pad(np.concatenate(spoken), (0, padding))),
         *_soft(items, due, padding),
     )
 

@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from onebit_model.errors import ForeignFileError, ModelFileError, RecipeError
 from onebit_model.text.piece_encoder import PieceEncoder, cut_vocabulary
 from onebit_model.text.pieces import END, FIRST_BYTE, FIRST_MERGED, PROMPT, SINGLE_BYTES, SPECIALS, Pieces
+from onebit_model.text.word_frequencies import written_words
 
 TEXTS = [
     " Subsequently his tenure spanned more than thirty years.",
@@ -110,6 +111,20 @@ def test_rows_of_the_embedding(encoder: PieceEncoder, whisper: Path, reference: 
 def test_the_commonest_pieces_are_kept(encoder: PieceEncoder) -> None:
     assert {b" the", b"ing", b" and"} <= set(encoder.pieces.pieces)
     assert b" traversed" not in encoder.pieces.pieces
+
+
+def test_words_that_the_texts_lack_are_kept(whisper: Path) -> None:
+    size = FIRST_MERGED + 150
+    rare = cut_vocabulary(whisper, TEXTS, size, [(" traversed", 1000.0)])
+    assert len(rare.encode(" traversed")) == 1
+    assert len(cut_vocabulary(whisper, TEXTS, size).encode(" traversed")) > 1
+
+
+def test_words_of_english_as_they_are_written() -> None:
+    shares = dict(written_words())
+    assert sum(shares.values()) == pytest.approx(1.0, abs=0.1)
+    assert shares[" the"] > 100 * shares[" drunkenness"] > 0 < shares[" London"] < shares[" london"]
+    assert " 1999" in shares
 
 
 def test_a_piece_is_made_of_earlier_ones(encoder: PieceEncoder) -> None:

@@ -36,6 +36,13 @@ def test_sounds_without_words_are_said_to_be_none() -> None:
     assert due(0, [clip()])[1] == [NO_SPEECH, END]
 
 
+def test_whisper_teaches_nothing_about_sounds_without_words() -> None:
+    """It says so in another place, before the prompt."""
+    told = piece_targets([clip(), clip(70)], 300, 0.0, np.random.default_rng(0))
+    assert told is not None
+    assert told.labels[told.spoken].tolist() == [70, END]
+
+
 def test_clips_without_written_text_teach_the_ctc_head_alone() -> None:
     unknown = ClipTargets(torch.arange(3), None)
     assert piece_targets([unknown], 300, 0.0, np.random.default_rng(0)) is None

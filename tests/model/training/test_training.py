@@ -20,12 +20,14 @@ from onebit_model.errors import OnebitError, RecipeError
 from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.network.quantizers import quantised_layers
 from onebit_model.text.tokenizer import train_tokenizer
-from onebit_model.training.loop import train
+from onebit_model.training.loop import Loop, train
 from onebit_model.training.losses import ctc_loss
 from onebit_model.training.objectives import growing_layers
 from onebit_model.training.outputs import Batch, run
 from onebit_model.training.recipe import QuantizeSchedule, load_recipe
 from onebit_model.training.stage import Paths, build_stage
+from onebit_model.training.targets import piece_targets
+from onebit_model.training.whisper_teacher import WhisperTeacher
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
 
@@ -304,6 +306,59 @@ def test_a_fresh_head_leaves_the_encoder_alone(corpus: Path, tmp_path: Path) -> 
         gradients[share] = [float(norm.abs().sum()) if norm is not None else 0.0 for norm in norms]
     assert gradients[0.0][0] == pytest.approx(gradients[1.0][0], rel=1e-3) != 0
     assert gradients[0.0][1] == 0 < gradients[1.0][1]
+
+
+def test_a_stage_learns_from_whisper(corpus: Path, tmp_path: Path) -> None:
+    """Here Whisper is a network of nothing learned: what it says of the same audio, silence after it, is matched."""
+    train(write_recipe(corpus, "whisper", 0), tmp_path / "whisper")
+    switches = (
+        'seed = 2\n---\n[objective]\nctc_gradient = 0.0\nwhisper = "stage:whisper"\n'
+        "whisper_silence_seconds = 0.4\nwhisper_divergence = 30.0\nwhisper_distance = 3.0\n"
+    )
+    recipe = write_recipe(corpus, "taught", 30, switches)
+    train(recipe, tmp_path / "taught")
+    for name in ("kl", "distance"):
+        logged = [float(row[2]) for row in read_log(tmp_path / "taught") if row[1] == name]
+        assert logged[-1] < 0.7 * logged[0], name
+    recipe.write_text(recipe.read_text().replace('whisper = "stage:whisper"', ""))
+    with pytest.raises(RecipeError, match="need objective.whisper"):
+        load_recipe(recipe)
+
+
+def test_whisper_hears_silence_where_the_student_hears_nothing(corpus: Path, tmp_path: Path) -> None:
+    train(write_recipe(corpus, "whisper", 0), tmp_path / "whisper")
+    recipe = write_recipe(corpus, "heard", 1, 'start = "stage:whisper"\n---\n')
+    stage = build_stage(load_recipe(recipe), Paths(corpus, tmp_path / "heard"), torch.device("cpu"))
+    teacher = WhisperTeacher(stage.network, silence_seconds=2.0)
+    rng = np.random.default_rng(0)
+    short, long = sorted(range(24), key=lambda index: stage.training_set.durations_seconds[index])[::23]
+
+    def taught(*clips: int) -> torch.Tensor:
+        inputs = stage.source.features(stage.source.hear([(clip,) for clip in clips], rng), torch.device("cpu"), rng)
+        pieces = piece_targets([stage.training_set.targets[clip] for clip in clips], 272, 0.0, rng)
+        encoded = teacher(Batch(inputs, [], pieces)).encoded
+        assert encoded.shape[1] == inputs.mel.shape[1] // 4
+        return encoded[0, : int(inputs.frames[0])]
+
+    # Alone or beside a longer clip: what a row hears after its clip is silence for two seconds, then nothing.
+    torch.testing.assert_close(taught(short, long), taught(short), rtol=1e-3, atol=1e-3)
+
+
+def test_new_layers_are_clipped_by_themselves(corpus: Path, tmp_path: Path) -> None:
+    """A fresh head's gradients must not shrink the others' to nothing."""
+    recipe = write_recipe(corpus, "clipped", 1)
+    recipe.write_text(
+        recipe.read_text().replace("new_learning_rate = 3e-3", 'new_learning_rate = 1e-2\nnew = ["head"]')
+    )
+    stage = build_stage(load_recipe(recipe), Paths(corpus, tmp_path), torch.device("cpu"))
+    loop = Loop(stage, tmp_path)
+    for parameter in loop.network.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-5)
+    loop.network.head.weight.grad = torch.full_like(loop.network.head.weight, 1e3)
+    norm = loop.clip_gradients(1.0)
+    assert float(norm) == pytest.approx(1e3 * loop.network.head.weight.numel() ** 0.5, rel=1e-3)
+    assert float(loop.network.head.weight.grad.norm()) == pytest.approx(1.0, rel=1e-3)
+    assert float(loop.network.final_norm.weight.grad[0]) == pytest.approx(1e-5)
 
 
 def test_sensitivity_gives_planes_to_what_needs_them(corpus: Path, tmp_path: Path) -> None:
