@@ -80,10 +80,14 @@ def measure(network: Conformer, batches: Sequence[Batch]) -> Sensitivity:
     divergence: dict[str, dict[int, float]] = {}
     for name, layer in quantised_layers(network).items():
         divergence[name] = {}
+        after_encoder = name.startswith("decoder.")
         for planes in PLANES:
             layer.planes_override = planes
             with mixed_precision(device):
-                losses = [_loss(run(network, b), r, b) for b, r in zip(batches, reference, strict=True)]
+                losses = [
+                    _loss(run(network, batch, encoded=known.encoded if after_encoder else None), known, batch)
+                    for batch, known in zip(batches, reference, strict=True)
+                ]
             divergence[name][planes] = sum(losses) / len(losses)
         layer.planes_override = None
     return Sensitivity(divergence)

@@ -44,14 +44,14 @@ class Outputs:
         )
 
 
-def run(network: Conformer, batch: Batch, ctc_gradient: float = 1.0) -> Outputs:
-    """One pass over a batch at the network's current precision.
+def run(network: Conformer, batch: Batch, ctc_gradient: float = 1.0, encoded: Tensor | None = None) -> Outputs:
+    """One pass over a batch at the network's current precision; from the encoder's output on where that is known.
 
     `ctc_gradient` is the share of the CTC head's gradient that goes on into the encoder: a fresh head would undo what a
     pretrained encoder knows.
     """
     with block_outputs(network.blocks) as encoder_blocks:
-        encoded = batch.inputs.encode(network)
+        encoded = batch.inputs.encode(network) if encoded is None else encoded
     frames = network.log_probabilities(torch.lerp(encoded.detach(), encoded, ctc_gradient))
     if network.decoder is None or batch.pieces is None:
         return Outputs(frames, None, encoded, tuple(encoder_blocks), ())
