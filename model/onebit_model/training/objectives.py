@@ -108,7 +108,9 @@ class CotrainingObjective:
             yield from self._joint_passes(network, batch, progress, rng)
             return
         bits, mixed = draw_precision(schedule, rng)
-        layers = draw_layers(network, progress, rng) if mixed else growing_layers(network, schedule, progress, rng)
+        layers = (
+            draw_layers(network, progress, rng) if mixed else growing_layers(network, schedule, bits, progress, rng)
+        )
         target = None if self.teacher is None else self.teacher(batch)
         yield self._student(network, batch, bits, layers, target, f"{bits}bit")
 
@@ -210,12 +212,13 @@ def draw_precision(schedule: QuantizeSchedule, rng: np.random.Generator) -> tupl
 
 
 def growing_layers(
-    network: Conformer, schedule: QuantizeSchedule, progress: float, rng: np.random.Generator
+    network: Conformer, schedule: QuantizeSchedule, bits: int, progress: float, rng: np.random.Generator
 ) -> dict[QuantLinear, int]:
     """Layers that still run at 4 bit: a share that shrinks to none, because all at once would be noise."""
-    if progress >= schedule.grow:
+    grow = schedule.one_bit_grow or schedule.grow if bits == 1 else schedule.grow
+    if progress >= grow:
         return {}
-    low = schedule.first_share + (1 - schedule.first_share) * progress / schedule.grow
+    low = schedule.first_share + (1 - schedule.first_share) * progress / grow
     return {layer: 4 for layer in quantised_layers(network).values() if rng.random() >= low}
 
 

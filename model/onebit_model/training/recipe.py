@@ -97,6 +97,7 @@ class QuantizeSchedule:
     precisions: tuple[int, ...] = (1, 2, 4)
     shares: tuple[float, ...] = (0.5, 0.25, 0.25)  # of the steps, for each precision, where a step has one pass
     grow: float = 0.0  # share of the steps over which the share of low-bit layers grows to all of them
+    one_bit_grow: float = 0.0  # the same for 1 bit, where it takes longer; 0 = as `grow`
     first_share: float = 0.1  # of low-bit layers at the first step, where it grows; the others run at 4 bit
     stochastic_share: float = 0.1  # of the 2 and 4 bit steps in which each layer draws 1 bit or not
     ramp: float = 0.0  # share of the steps over which W is blended into its quantised value

@@ -84,19 +84,19 @@ def engine(
 @app.command()
 def recognizers(
     whisper: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", exists=True, file_okay=False, help="A Whisper model as faster-whisper wants it."
-        ),
+        str | None,
+        typer.Option(metavar="base|FOLDER", help="Whisper base of the extra whisper, or what faster-whisper wants."),
     ] = None,
     stride: Annotated[int, typer.Option(min=1, help="One clip in so many of the shipped sets is heard.")] = 16,
+    shortest: Annotated[float, typer.Option(min=0, help="Seconds that a clip has to last.")] = 0.0,
+    longest: Annotated[float, typer.Option(min=0, help="Seconds that a clip may last.")] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="Of faster-whisper; the others use one.")] = 1,
 ) -> None:
     """Word errors, processor time and memory beside other recognizers of speech (needs the extra bench)."""
     with errors_for_people():
-        from onebit_model.bench.recognizers import table
+        from onebit_model.bench.recognizers import Clips, table
 
-        show_lines(table(whisper, stride, threads))
+        show_lines(table(whisper, Clips(stride, shortest, longest), threads))
 
 
 @app.command()

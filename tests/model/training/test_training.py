@@ -281,14 +281,16 @@ def test_the_teacher_hears_what_the_student_hears(corpus: Path, tmp_path: Path) 
 
 def test_low_bits_come_layer_by_layer(corpus: Path, tmp_path: Path) -> None:
     loop = train(write_recipe(corpus, "growing", 1, "---\n[quantize]\n"), tmp_path)
-    schedule = QuantizeSchedule(grow=0.5, first_share=0.25)
+    schedule = QuantizeSchedule(grow=0.5, first_share=0.25, one_bit_grow=1.0)
     rng = np.random.default_rng(0)
     layers = len(quantised_layers(loop.network))
-    kept = [
-        np.mean([len(growing_layers(loop.network, schedule, progress, rng)) for _ in range(200)]) / layers
-        for progress in (0.0, 0.25, 0.5, 0.9)
-    ]
-    assert kept == pytest.approx([0.75, 0.375, 0.0, 0.0], abs=0.03)
+    expected = {2: [0.75, 0.375, 0.0, 0.0], 1: [0.75, 0.5625, 0.375, 0.0]}
+    for bits, shares in expected.items():
+        kept = [
+            np.mean([len(growing_layers(loop.network, schedule, bits, progress, rng)) for _ in range(200)]) / layers
+            for progress in (0.0, 0.25, 0.5, 1.0)
+        ]
+        assert kept == pytest.approx(shares, abs=0.03)
 
 
 def test_a_fresh_head_leaves_the_encoder_alone(corpus: Path, tmp_path: Path) -> None:
