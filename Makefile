@@ -64,8 +64,12 @@ lint: $(VENV)/.dev
 
 check: lint test
 
+# On a CPU: arrays of megabytes stay with the process, and the matrix library keeps what it compiled (docs/training.md).
+ON_CPU = MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 \
+	ONEDNN_PRIMITIVE_CACHE_CAPACITY=8192
+
 train: $(VENV)/.dev
-	$(BIN)/onebit train $(RECIPE)
+	$(ON_CPU) $(BIN)/onebit train $(RECIPE)
 
 bench: $(VENV)/.bench
 	$(BIN)/onebit bench kernels

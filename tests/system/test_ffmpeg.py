@@ -226,7 +226,8 @@ def with_edits(m4a: bytes, edits: list[tuple[float, int]]) -> bytes:
     [("m4a", []), ("mka", ["-c:a", "aac"]), ("webm", ["-c:a", "libopus"]), ("flv", ["-ar", "44100"]), ("wma", []),
      ("aac", []), ("ac3", []), ("ts", ["-c:a", "aac"]), ("avi", []), ("caf", ["-c:a", "alac"]),
      ("oga", ["-c:a", "flac"]),
-     ("spx", ["-c:a", "libspeex"]), ("mp3", []), ("mp2", [])],
+     ("spx", ["-c:a", "libspeex"]), ("mp3", []), ("mp2", []), ("wv", []),
+     ("wv", ["-af", "pan=quad|c0=c0|c1=c0|c2=c0|c3=c0"]), ("tta", [])],
 )  # fmt: skip
 def test_joined_files(tmp_path: Path, name: str, options: list[str]) -> None:
     data = converted(tmp_path, f"a.{name}", *options)

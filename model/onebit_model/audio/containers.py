@@ -56,12 +56,12 @@ WHOLE_FILE_MAGIC = (
 MAGIC = {
     b"OggS": "ogg", b"fLaC": "flac", b".snd": "au", b"dns.": "au",
     b"\x1a\x45\xdf\xa3": "matroska", b"\x30\x26\xb2\x75": "asf", b"#!AMR": "amr", b"FLV\x01": "flv",
-    b"\0\0\x01\xba": "mpeg", b"\x0b\x77": "ac3", b".RMF": "rm", b"wvpk": "wv", b"MAC ": "ape",
+    b"\0\0\x01\xba": "mpeg", b"\x0b\x77": "ac3", b".RMF": "rm", b"wvpk": "wv", b"MAC ": "ape", b"TTA1": "tta",
 }  # fmt: skip
 FORMAT_NAMES = {
     "mov": "MP4", "matroska": "WebM or Matroska", "asf": "WMA", "amr": "AMR", "flv": "FLV", "avi": "AVI", "aac": "AAC",
     "ogg": "Ogg with neither Opus nor Vorbis",
-    "mpeg": "MPEG video", "mpegts": "MPEG-TS", "ac3": "AC-3", "rm": "RealMedia", "wv": "WavPack",
+    "mpeg": "MPEG video", "mpegts": "MPEG-TS", "ac3": "AC-3", "rm": "RealMedia", "wv": "WavPack", "tta": "TTA",
     "ape": "Monkey's Audio",
 }  # fmt: skip
 # Pictures, documents and archives: nothing that ffmpeg should be shown.

@@ -48,6 +48,14 @@ SIGNATURES = {
     "matroska": _signature(b"\x1a\x45\xdf\xa3", 0, rb"\x1a\x45\xdf\xa3.{1,48}?\x42\x82.(webm|matroska)"),
     "asf": _signature(b"\x30\x26\xb2\x75", 0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"),
     "amr": _signature(b"#!AMR", 0, rb"#!AMR(-WB)?\n"),
+    # The first block of a file, which has the index 0 and begins a set of channels.
+    "wv": _signature(
+        b"wvpk",
+        0,
+        rb"wvpk.{4}[\x02-\x10]\x04\x00..{4}\x00{4}.{4}."
+        rb"[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f\x48-\x4f\x58-\x5f\x68-\x6f\x78-\x7f]",
+    ),
+    "tta": _signature(b"TTA1", 0, rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00[\x08-\x20]\x00"),
     "flv": _signature(b"FLV\1", 0, rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00{4}"),
 }
 

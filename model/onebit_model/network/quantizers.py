@@ -24,16 +24,21 @@ CLIP1 = 3.0  # 1-bit gradients pass where |W| < 3 mean|W|
 
 def codes4(weight: Tensor, step4: Tensor) -> Tensor:
     """floor(W / s4) + 8 clamped to 0..15, as float."""
-    return (torch.floor(weight / step4) + 8).clamp_(0, 15)
+    return (weight / step4).floor_().add_(8).clamp_(0, 15)
 
 
 def dequantise(codes: Tensor, scale: Tensor, bits: int) -> Tensor:
     """Nested codes c4 -> the weights of a precision, (rows, columns)."""
+    return _levels_of(codes.clone(), bits).mul_(scale)
+
+
+def _levels_of(codes: Tensor, bits: int) -> Tensor:
+    """Codes c4 -> the levels that the scale multiplies, in place: a new array costs more than the arithmetic."""
     if bits == 4:
-        return scale * (codes - 7.5)
+        return codes.sub_(7.5)
     if bits == 2:
-        return scale * (torch.floor(codes / 4) - 1.5)
-    return scale * (2 * torch.floor(codes / 8) - 1)
+        return codes.div_(4).floor_().sub_(1.5)
+    return codes.div_(8).floor_().mul_(2).sub_(1)
 
 
 def one_bit(weight: Tensor, scale: Tensor) -> Tensor:
@@ -51,7 +56,7 @@ class NestedQuantizer(torch.autograd.Function):
         ctx.save_for_backward(weight, step4, scale)
         ctx.bits = bits
         ctx.clip1 = clip1
-        return one_bit(weight, scale) if bits == 1 else dequantise(codes4(weight, step4), scale, bits)
+        return one_bit(weight, scale) if bits == 1 else _levels_of(codes4(weight, step4), bits).mul_(scale)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
@@ -61,16 +66,15 @@ class NestedQuantizer(torch.autograd.Function):
             magnitude = weight.abs()
             inside = magnitude < ctx.clip1 * magnitude.mean(dim=-1, keepdim=True)
             return gradient * inside, None, to_scale, None, None
-        codes = codes4(weight, step4)
-        level = dequantise(codes, torch.ones_like(scale), ctx.bits)
-        inside = weight.abs() < 8 * step4
-        to_weight = gradient * inside
+        to_level = _dot(gradient, _levels_of(codes4(weight, step4), ctx.bits), scale)
+        to_weight = gradient * (weight.abs() < 8 * step4)
+        passed = _dot(to_weight, weight, step4)
         if ctx.bits == 4:
-            to_step = torch.where(inside, level - weight / step4, level)
-            return to_weight, None, _reduce(gradient * to_step, scale), None, None
+            # Inside the level minus W / s4, outside the level.
+            return to_weight, None, to_level - passed / step4, None, None
         # The 2-bit threshold is 4 s4: without this term its loss could not move it.
-        to_step4 = -scale * weight / (4 * step4**2)
-        return to_weight, _reduce(to_weight * to_step4, step4), _reduce(gradient * level, scale), None, None
+        to_step4 = _dot(to_weight, weight * scale, step4) if scale.shape != step4.shape else passed * scale
+        return to_weight, to_step4 / (-4 * step4**2), to_level, None, None
 
 
 class IndependentQuantizer(torch.autograd.Function):
@@ -123,6 +127,13 @@ def _reduce(gradient: Tensor, like: Tensor) -> Tensor:
     if like.shape[0] == 1:
         return gradient.sum().view(1, 1)
     return gradient.sum(dim=1, keepdim=True)
+
+
+def _dot(a: Tensor, b: Tensor, like: Tensor) -> Tensor:
+    """Sum of the products of (rows, columns), in the shape of a scale, without an array of them."""
+    if like.shape[0] == 1:
+        return torch.dot(a.flatten(), b.flatten()).view(1, 1)
+    return torch.linalg.vecdot(a, b).unsqueeze(1)
 
 
 class RoundActivations(torch.autograd.Function):
