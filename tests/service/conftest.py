@@ -110,7 +110,7 @@ def script() -> str:
 
 @dataclass(frozen=True)
 class Boosted:
-    """A clip with hotwords that change the text that is heard in it, as a file and as a stream."""
+    """A clip with hotwords that change what the CTC head hears in it, as a file and as a stream."""
 
     clip: Clip
     hotwords: list[str]
@@ -123,7 +123,7 @@ class Boosted:
 def boosted(recognizer: Recognizer, clips: list[Clip]) -> Boosted:
     for clip in clips:
         found = Boosted(clip, sorted({word for word in clip.text.split() if len(word) > 3}))
-        searches = (recognizer.search(), recognizer.search(16), recognizer.search(None, found.hotwords))
+        searches = [recognizer.search(*asked, decoder="ctc") for asked in ((), (16,), (None, found.hotwords))]
         files, streams = (
             [found.words(recognizer.transcribe(clip.decoded, 4, chunk, search)) for search in searches]
             for chunk in (0, 8)

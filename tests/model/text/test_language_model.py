@@ -227,7 +227,7 @@ def test_the_shipped_model_takes_errors_away() -> None:
     for name, model in (("greedy", greedy), ("fused", recognizer)):
         counts[name] = ErrorCounts()
         for utterance in list(read_set("librispeech-other"))[::6]:
-            segments = model.transcribe(utterance.audio.read(), 4, 0, model.search())
+            segments = model.transcribe(utterance.audio.read(), 4, 0, model.search(decoder="ctc"))
             text = text_of(word for segment in segments for word in segment.words)
             counts[name] += align_texts(utterance.text, text).counts
     assert counts["fused"].rate < 0.9 * counts["greedy"].rate
@@ -240,5 +240,5 @@ def test_noise_does_not_become_words() -> None:
     hum = (0.1 * np.sin(2 * np.pi * 100 * np.arange(20 * 16_000) / 16_000)).astype(np.float32)
     for bits in recognizer.bits:
         for sound in (hiss, hum):
-            heard = recognizer.transcribe(sound, bits, 0, recognizer.search())
+            heard = recognizer.transcribe(sound, bits, 0, recognizer.search(decoder="ctc"))
             assert [segment.text for segment in heard if segment.text] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,11 @@ def utterances() -> list[Utterance]:
 
 def long_words(utterance: Utterance) -> list[str]:
     return [word for word in utterance.text.split() if len(word) > 3]
+
+
+def ctc(recognizer: Recognizer, beam: int | None, hotwords: Iterable[str] = ()) -> Search:
+    """A search of the CTC head, whoever else the model may have."""
+    return recognizer.search(beam, hotwords, "ctc")
 
 
 def words_of(segments: list[Segment]) -> list[str]:
@@ -73,12 +79,12 @@ def test_hotwords_make_words_right_that_were_almost(recognizer: Recognizer, utte
     others = {word for utterance in utterances for word in long_words(utterance)}
     for utterance in utterances:
         audio, spoken = utterance.audio.read(), set(long_words(utterance))
-        plain = set(words_of(recognizer.transcribe(audio, BITS, 0, recognizer.search(16))))
-        preferred = set(words_of(recognizer.transcribe(audio, BITS, 0, recognizer.search(None, spoken))))
+        plain = set(words_of(recognizer.transcribe(audio, BITS, 0, ctc(recognizer, 16))))
+        preferred = set(words_of(recognizer.transcribe(audio, BITS, 0, ctc(recognizer, None, spoken))))
         missed += len(spoken - plain)
         found += len((spoken - plain) & preferred) - len((spoken & plain) - preferred)
         foreign = others - set(utterance.text.split())
-        others_heard = set(words_of(recognizer.transcribe(audio, BITS, 0, recognizer.search(None, foreign))))
+        others_heard = set(words_of(recognizer.transcribe(audio, BITS, 0, ctc(recognizer, None, foreign))))
         misled += len((others_heard - plain) & foreign)
     assert misled < max(found, 2)
     assert found >= 1 or missed <= 2, f"{found} of {missed} missed words"
@@ -89,8 +95,8 @@ def test_a_beam_hears_about_what_greedy_search_hears(recognizer: Recognizer, utt
     same = total = 0
     for utterance in utterances:
         audio = utterance.audio.read()
-        greedy = [word for segment in recognizer.transcribe(audio, BITS) for word in segment.words]
-        beam = [word for s in recognizer.transcribe(audio, BITS, 0, recognizer.search(8)) for word in s.words]
+        greedy = [word for segment in recognizer.transcribe(audio, BITS, 0, GREEDY) for word in segment.words]
+        beam = [word for s in recognizer.transcribe(audio, BITS, 0, ctc(recognizer, 8)) for word in s.words]
         times = [time for word in beam for time in (word.start_seconds, word.end_seconds)]
         assert times == sorted(times)
         assert all(0 < word.confidence <= 1 for word in beam)
@@ -107,7 +113,7 @@ def test_searches_keep_to_themselves(recognizer: Recognizer, utterances: list[Ut
     """Segments with different searches in one batch."""
     engine = recognizer.engine(BITS)
     pieces = [AudioSegment(utterance.audio.read(), 0) for utterance in utterances[:4]]
-    searches = [GREEDY, *(recognizer.search(None, long_words(utterance)) for utterance in utterances[1:3]), Search(2)]
+    searches = [GREEDY, *(ctc(recognizer, None, long_words(utterance)) for utterance in utterances[1:3]), Search(2)]
     together = recognizer.recognize(pieces, engine, 0, searches)
     alone = [recognizer.recognize([piece], engine, 0, [s])[0] for piece, s in zip(pieces, searches, strict=True)]
     assert together == alone
@@ -132,7 +138,7 @@ def test_live_streams(recognizer: Recognizer, utterances: list[Utterance], pause
     """Partials and finals with hotwords do not depend on packets, and nothing is lost at the end of a segment."""
     silence = np.random.default_rng(0).normal(0, 0.0005, int(pause_seconds * 16_000)).astype(np.float32)
     audio = np.concatenate([part for u in utterances[:2] for part in (u.audio.read(), silence)])
-    search = recognizer.search(None, [word for u in utterances[:2] for word in long_words(u)])
+    search = ctc(recognizer, None, [word for u in utterances[:2] for word in long_words(u)])
     options = LiveOptions(search=search, endpoint_silence_seconds=0.8 if pause_seconds else 0)
     engine = recognizer.engine(BITS)
     one, other = (

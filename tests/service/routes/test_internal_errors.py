@@ -46,6 +46,7 @@ class BrokenEngine:
 
     def __init__(self, engine: Any) -> None:
         self.open = engine.open
+        self.bits, self.exact = engine.bits, engine.exact
 
 
 def broken_engine(recognizer: Any, bits: int) -> Any:

@@ -11,6 +11,8 @@ import httpx
 import openai
 import pytest
 
+from onebit_service.routes.prompt import phrases_of
+
 ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 
 
@@ -74,7 +76,7 @@ def test_prompts_give_hotwords(api: openai.OpenAI, boosted: Any, recognizer: Any
         f"Names: {', '.join(boosted.hotwords)}. This sentence is longer than anything that could be a name, item 5."
     )
     answer = api.audio.transcriptions.create(file=upload(boosted.clip), model="whisper-1", prompt=prompt)
-    search = recognizer.search(None, ["names", *boosted.hotwords])
+    search = recognizer.search(None, phrases_of(prompt, recognizer.tools))
     assert answer.text == boosted.words(recognizer.transcribe(boosted.clip.samples, 4, 0, search))
 
 
@@ -89,7 +91,9 @@ def test_a_prompt_before_a_file_that_has_to_wait(client: httpx.Client, boosted: 
         + b"\r\n"
     )
     model = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
-    heard = recognizer.transcribe(boosted.clip.samples, 4, 0, recognizer.search(None, boosted.hotwords))
+    heard = recognizer.transcribe(
+        boosted.clip.samples, 4, 0, recognizer.search(None, phrases_of(",".join(boosted.hotwords), recognizer.tools))
+    )
     for body in (prompt + file + model, file + prompt + model):
         headers = {"content-type": "multipart/form-data; boundary=x"}
         answer = client.post("/v1/audio/transcriptions", content=body, headers=headers)

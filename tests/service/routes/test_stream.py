@@ -259,9 +259,9 @@ async def test_nothing_is_compressed(server: Any) -> None:
 
 async def test_hotwords_are_heard(server: Any, boosted: Any, recognizer: Any, clips: Any) -> None:
     """Whatever the packets and the company, a third of it with hotwords. Without endpoints the clip is one segment."""
-    search = recognizer.search(None, boosted.hotwords)
+    search = recognizer.search(None, boosted.hotwords, "ctc")
     expected = boosted.words(recognizer.transcribe(boosted.clip.decoded, 4, 8, search))
-    fields = {"hotwords": boosted.hotwords, "endpoint_silence_seconds": 0}
+    fields = {"finals": "ctc", "hotwords": boosted.hotwords, "endpoint_silence_seconds": 0}
     for packet_bytes in (1, 640, 999, 32_000, len(boosted.clip.pcm)):
         ready, *events, done = await streamed(server, boosted.clip.pcm, packet_bytes, **fields)
         assert ready["hotwords"] == boosted.hotwords

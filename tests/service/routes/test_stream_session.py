@@ -17,6 +17,7 @@ IDLE_SECONDS = 0.2
 class SlowEngine:
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self.bits, self.exact = engine.bits, engine.exact
 
     def step(self, streams: Any) -> None:
         time.sleep(2 * IDLE_SECONDS)

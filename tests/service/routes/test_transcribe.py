@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from onebit_model.recognition.segment import Segment
 from onebit_model.text.search import GREEDY
 
 
@@ -107,19 +108,23 @@ def test_sample_rates(client: httpx.Client, encoded: Any, rate: int) -> None:
     assert answer.json()["duration_seconds"] == 2.0
 
 
+def said(segments: list[Segment]) -> str:
+    return " ".join(segment.text for segment in segments if segment.words)
+
+
 def test_channels(client: httpx.Client, clips: Any, encoded: Any, recognizer: Any) -> None:
     left, right = clips[0].samples, clips[1].samples
-    stereo = np.zeros((max(len(left), len(right)), 2), np.float32)
-    stereo[: len(left), 0], stereo[: len(right), 1] = left, right
+    stereo = np.zeros((len(left) + len(right), 2), np.float32)
+    stereo[: len(left), 0], stereo[len(left) :, 1] = left, right
     data = encoded(stereo, 16_000, subtype="FLOAT")
-    texts = [recognizer.transcribe(stereo[:, track].copy(), 4)[0].text for track in (0, 1)]
+    texts = [said(recognizer.transcribe(stereo[:, track].copy(), 4)) for track in (0, 1)]
     for track in (0, 1):
         assert text_of(client.post("/transcribe", params={"channel": track}, content=data)) == texts[track]
     split = client.post("/transcribe", params={"channel": "split"}, content=data).json()
     assert [channel["text"] for channel in split["channels"]] == texts
     assert split["text"] == "\n".join(texts)
     assert {segment["channel"] for segment in split["segments"]} == {0, 1}
-    mixed = recognizer.transcribe(stereo.mean(axis=1), 4)[0].text
+    mixed = said(recognizer.transcribe(stereo.mean(axis=1), 4))
     assert text_of(client.post("/transcribe", content=data)) == mixed
 
 
@@ -267,9 +272,9 @@ def test_file_names_mean_nothing(client: httpx.Client, clip: Any, expected: str,
 @pytest.mark.parametrize("beam", [None, 2, 32])
 def test_hotwords_are_heard(client: httpx.Client, boosted: Any, recognizer: Any, beam: int | None) -> None:
     first, *rest = boosted.hotwords
-    query = {"hotwords": [first.upper() + "!", " , ".join(rest)]} | ({"beam": beam} if beam else {})
+    query = {"decoder": "ctc", "hotwords": [first.upper() + "!", " , ".join(rest)]} | ({"beam": beam} if beam else {})
     answer = client.post("/transcribe", params=query, content=boosted.clip.encoded(subtype="FLOAT"))
-    search = recognizer.search(beam, boosted.hotwords)
+    search = recognizer.search(beam, boosted.hotwords, "ctc")
     assert text_of(answer) == boosted.words(recognizer.transcribe(boosted.clip.samples, 4, 0, search))
     assert answer.json()["warnings"] == []
 
@@ -278,21 +283,21 @@ def test_hotwords_are_heard(client: httpx.Client, boosted: Any, recognizer: Any,
 def test_beam_and_language_model_where_nothing_is_asked_for(
     client: httpx.Client, clip: Any, query: Any, recognizer: Any
 ) -> None:
-    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(16))
-    answer = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
+    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(16, decoder="ctc"))
+    answer = client.post("/transcribe", params=query | {"decoder": "ctc"}, content=clip.encoded(subtype="FLOAT"))
     assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
 
 @pytest.mark.parametrize("query", [{"beam": 1}, {"beam": 1, "hotwords": ""}])
 def test_greedy(client: httpx.Client, clip: Any, query: Any, recognizer: Any) -> None:
     heard = recognizer.transcribe(clip.samples, 4, 0, GREEDY)
-    answer = client.post("/transcribe", params=query, content=clip.encoded(subtype="FLOAT"))
+    answer = client.post("/transcribe", params=query | {"decoder": "ctc"}, content=clip.encoded(subtype="FLOAT"))
     assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
 
 def test_a_beam_without_hotwords(client: httpx.Client, clip: Any, recognizer: Any) -> None:
-    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(12))
-    answer = client.post("/transcribe", params={"beam": 12}, content=clip.encoded(subtype="FLOAT"))
+    heard = recognizer.transcribe(clip.samples, 4, 0, recognizer.search(12, decoder="ctc"))
+    answer = client.post("/transcribe", params={"beam": 12, "decoder": "ctc"}, content=clip.encoded(subtype="FLOAT"))
     assert text_of(answer) == " ".join(segment.text for segment in heard if segment.words)
 
 

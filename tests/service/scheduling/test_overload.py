@@ -115,6 +115,7 @@ class HeldEngine:
 
     def __init__(self, engine: Any, let_go: threading.Event) -> None:
         self.open = engine.open
+        self.bits, self.exact = engine.bits, engine.exact
         self.entered = threading.Event()
         self._engine = engine
         self._let_go = let_go
