@@ -9,21 +9,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from onebit_kernels import BeamSearch
 from onebit_model.data.batching import pad_audio
+from onebit_model.errors import ModelFileError, SearchOptionError
 from onebit_model.evaluation.evaluation import Transcribe
 from onebit_model.files.tensor_file import file_sha256
 from onebit_model.network.assembly import network_from_checkpoint
-from onebit_model.network.checkpoint import load_checkpoint
+from onebit_model.network.checkpoint import Checkpoint, load_checkpoint
+from onebit_model.network.conformer import STEM_STRIDE, Conformer
 from onebit_model.network.export import fp32_bytes
 from onebit_model.network.frontend import LogMel
-from onebit_model.network.greedy import greedy_tokens
-from onebit_model.recognition.segmentation import AudioSegment, Segmenter
-from onebit_model.text.decoding import Word, text_of, words_from_tokens
+from onebit_model.network.greedy import greedy_pieces, greedy_tokens
+from onebit_model.recognition.segmentation import Segmenter
+from onebit_model.text.decoding import text_of, words_from_tokens
 from onebit_model.text.language_model import chosen_language_model
-from onebit_model.text.search import Search, SearchTools, chosen_search
+from onebit_model.text.piece_encoder import PieceEncoder
+from onebit_model.text.search import Decoder, Search, SearchTools, chosen_search
 from onebit_model.text.tokenizer import Tokenizer
+
+TOGETHER = 8  # segments of one recording that are decoded together
+Texts = Callable[[Tensor, Tensor], list[str]]
+"""(segments, frames, d_model) and (segments,) valid frames -> a text of each."""
 
 
 @dataclass(frozen=True)
@@ -44,43 +52,87 @@ class FullPrecisionModel:
     sha256: str
 
 
+@dataclass(frozen=True)
+class SearchChoice:
+    """Beam, language model and decoder as a request names them; what is left out is what serves."""
+
+    beam: int | None = None
+    language_model: str = ""
+    decoder: Decoder | None = None
+
+
 def full_precision_model(
-    checkpoint_path: str | Path, chunk: int = 0, beam: int | None = None, language_model: str = ""
+    checkpoint_path: str | Path, chunk: int = 0, choice: SearchChoice = SearchChoice()
 ) -> FullPrecisionModel:
     """Float32 weights and activations; `chunk` masks attention as streaming does.
 
-    Audio is cut where the recognizer of a packed file cuts it; `beam` and `language_model` choose the same search.
+    Audio is cut where the recognizer of a packed file cuts it, and segments are decoded by the same search. The
+    attention decoder's is greedy here, and nobody else is asked about its texts.
     """
     checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
     if precision is not None:
         precision.bits, precision.activations = None, False
     network.eval().requires_grad_(False)
-    vocabulary = Tokenizer(checkpoint.tokenizer).pieces
+    tools = _tools(checkpoint, choice.language_model)
+    search = chosen_search(choice.beam, (), tools, choice.decoder)
+    if search.written is not None and search.written.beam > 1:
+        raise SearchOptionError("beam", "the attention decoder is greedy at full precision: leave the beam out")
+    texts = _writer(network, tools) if search.written is not None else _listener(network, tools, search)
     front_end = LogMel()
-    search = chosen_search(beam, (), SearchTools(vocabulary, chosen_language_model(language_model, vocabulary)))
-    find = _finder(search)
-
-    def heard(segment: AudioSegment) -> list[Word]:
-        scores, frames = network(*front_end(*pad_audio([segment.samples])), chunk)
-        pieces = [Piece(token) for token in find(scores[0, : int(frames[0])])]
-        return words_from_tokens(pieces, vocabulary)
 
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
         segmenter = Segmenter()
-        segments = [*segmenter.push(samples), *segmenter.finish()]
-        return text_of(word for segment in segments if not segment.is_silent for word in heard(segment))
+        cut = [*segmenter.push(samples), *segmenter.finish()]
+        spoken = [segment.samples for segment in cut if not segment.is_silent]
+        found: list[str] = []
+        for start in range(0, len(spoken), TOGETHER):
+            mel, mel_frames = front_end(*pad_audio(spoken[start : start + TOGETHER]))
+            frames = mel_frames // (2 * STEM_STRIDE)
+            hidden = network.lower(mel, mel_frames, chunk, network.config.average_after)
+            found += texts(network.upper(hidden, frames, chunk), frames)
+        return " ".join(text for text in found if text)
 
     sha256 = file_sha256(checkpoint_path)
     return FullPrecisionModel(torch.no_grad()(transcribe), search, fp32_bytes(checkpoint.config), sha256)
 
 
-def _finder(search: Search) -> Callable[[torch.Tensor], list[int]]:
+def _tools(checkpoint: Checkpoint, language_model: str) -> SearchTools:
+    vocabulary = Tokenizer(checkpoint.tokenizer).pieces
+    pieces = PieceEncoder.from_json(checkpoint.pieces).pieces if checkpoint.pieces else None
+    return SearchTools(vocabulary, chosen_language_model(language_model, vocabulary), pieces)
+
+
+def _writer(network: Conformer, tools: SearchTools) -> Texts:
+    """Written texts of encoded segments, greedily."""
+    decoder, pieces = network.decoder, tools.pieces
+    if decoder is None or pieces is None:
+        raise ModelFileError("the checkpoint has a decoder without its pieces, or pieces without a decoder")
+
+    def texts(encoded: Tensor, frames: Tensor) -> list[str]:
+        return [pieces.text(row).strip() for row in greedy_pieces(decoder, encoded, frames)]
+
+    return texts
+
+
+def _listener(network: Conformer, tools: SearchTools, search: Search) -> Texts:
+    """What the CTC head hears in encoded segments."""
+    find = _finder(search)
+
+    def texts(encoded: Tensor, frames: Tensor) -> list[str]:
+        scores = network.log_probabilities(encoded)
+        heard = [[Piece(token) for token in find(row[: int(n)])] for row, n in zip(scores, frames, strict=True)]
+        return [text_of(words_from_tokens(tokens, tools.vocabulary)) for tokens in heard]
+
+    return texts
+
+
+def _finder(search: Search) -> Callable[[Tensor], list[int]]:
     """(frames, outputs) log-probabilities -> token ids."""
     if search.beam == 1:
         return lambda scores: greedy_tokens(scores, len(scores))
 
-    def find(scores: torch.Tensor) -> list[int]:
+    def find(scores: Tensor) -> list[int]:
         decided, rest = BeamSearch(search.beam, scores.shape[1], None, search.language_model).advance(scores.numpy())
         return [token.id for token in decided + rest]
 

@@ -75,10 +75,11 @@ def score_packed(
 
 def score_checkpoint(checkpoint: str | Path, sets: Sequence[str], decoding: Decoding) -> list[SystemResult]:
     """The checkpoint's network at full precision (needs torch); `decoding.exact` changes nothing there."""
-    from onebit_model.evaluation.full_precision import full_precision_model
+    from onebit_model.evaluation.full_precision import SearchChoice, full_precision_model
 
     utterances = _read_sets(sets)
-    model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], decoding.beam, decoding.language_model)
+    choice = SearchChoice(decoding.beam, decoding.language_model, decoding.decoder)
+    model = full_precision_model(checkpoint, CHUNKS[decoding.chunk], choice)
     name = f"full precision{search_name(model.search)}"
     result = SystemResult(name, FULL_PRECISION_BITS, decoding.chunk, model.model_bytes, model.sha256)
     return [_scored(result, utterances, model.transcribe)]

@@ -57,12 +57,8 @@ class Exported:
 def allocation_of(network: nn.Module, bits: Sequence[int] = PRECISIONS) -> Allocation:
     """Where a quantised network uses more or fewer planes than the precision has bits."""
     layers = {name: module for name, module in network.named_modules() if isinstance(module, QuantLinear)}
-    planes = {b: {name: _planes(layer, b) for name, layer in layers.items() if _planes(layer, b) != b} for b in bits}
+    planes = {b: {name: layer.planes[b] for name, layer in layers.items() if layer.planes[b] != b} for b in bits}
     return Allocation({b: exceptions for b, exceptions in planes.items() if exceptions})
-
-
-def _planes(layer: QuantLinear, bits: int) -> int:
-    return int(getattr(layer, "planes", {}).get(bits, bits))
 
 
 def pack_network(network: Conformer, bits: Sequence[int] = PRECISIONS) -> Tensors:

@@ -14,15 +14,20 @@ import torch
 from typer.testing import CliRunner
 
 from onebit_model.config import ModelConfig
-from onebit_model.errors import DamagedFileError, ModelFileError, RecipeError
-from onebit_model.evaluation.full_precision import full_precision_model
+from onebit_model.data.batching import pad_audio
+from onebit_model.errors import DamagedFileError, ModelFileError, RecipeError, SearchOptionError
+from onebit_model.evaluation.full_precision import SearchChoice, full_precision_model
 from onebit_model.evaluation.results import ScoredUtterance, SystemResult, read_results, write_results
 from onebit_model.files.packed import read_packed
-from onebit_model.network.assembly import starting_network
+from onebit_model.network.assembly import network_from_checkpoint, starting_network
 from onebit_model.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.export import average_checkpoints, export_checkpoint, network_from_packed
+from onebit_model.network.frontend import LogMel
+from onebit_model.network.greedy import greedy_pieces
 from onebit_model.network.quantizers import quantise
+from onebit_model.text.piece_encoder import PieceEncoder
+from onebit_model.text.search import search_tools
 from onebit_model.text.tokenizer import train_tokenizer
 from onebit_service.commands.cli import app
 
@@ -33,14 +38,26 @@ SENTENCES = ["the quick brown fox jumps over the lazy dog", "pack my box with fi
 OPTIONS = {"per_row": True, "scheme": "nested", "private_norms": True}
 
 
-def checkpoint(quantised: bool) -> Checkpoint:
+MERGED = PieceEncoder(tuple((6 + 32, 6 + letter) for letter in b"abcdefghij"), tuple(range(6 + 256 + 10)))
+WRITING = dataclasses.replace(
+    SMALL,
+    decoder_blocks=1,
+    decoder_feed_forward=48,
+    decoder_vocabulary_size=len(MERGED.pieces),
+    decoder_positions=32,
+)
+
+
+def checkpoint(quantised: bool, config: ModelConfig = SMALL) -> Checkpoint:
     torch.manual_seed(1)
-    network = Conformer(SMALL)
+    network = Conformer(config)
     if quantised:
         quantise(network, **OPTIONS)  # type: ignore[arg-type]
     tokenizer = train_tokenizer(SENTENCES, SMALL.vocabulary_size)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    return Checkpoint(SMALL, state, tokenizer.model, 12, "tiny", OPTIONS if quantised else None, {})
+    options = OPTIONS if quantised else None
+    pieces = MERGED.to_json() if config.has_decoder else ""
+    return Checkpoint(config, state, tokenizer.model, 12, "tiny", options, {}, pieces)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "quantised"])
@@ -60,6 +77,42 @@ def test_export_of_a_checkpoint(checkpoint_path: Path, tmp_path: Path) -> None:
     assert len(packed.description.checkpoint_sha256) == 64
     assert exported.fp32_bytes == 4 * sum(p.numel() for p in Conformer(SMALL).parameters())
     assert network_from_packed(tmp_path / "model", 2).config == SMALL
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_export_of_a_checkpoint_with_a_decoder(quantised: bool, tmp_path: Path) -> None:
+    made = checkpoint(quantised, WRITING)
+    if quantised:
+        allocation = {"1": {"blocks.0.ff1.up": 4, "decoder.blocks.0.feed_forward.down": 2}, "2": {"blocks.0.ff1.up": 4}}
+        made = dataclasses.replace(made, quantize=OPTIONS | {"allocation": allocation})
+    save_checkpoint(tmp_path / "state.pt", made)
+    exported = export_checkpoint(tmp_path / "state.pt", tmp_path / "model", (1, 2, 4))
+    packed = read_packed(tmp_path / "model")
+    assert packed.config == WRITING
+    assert search_tools(packed).pieces == MERGED.pieces
+    stored = {str(bits): planes for bits, planes in packed.description.allocation.exceptions.items()}
+    assert stored == (allocation if quantised else {})
+    assert exported.fp32_bytes == 4 * sum(p.numel() for p in Conformer(WRITING).parameters())
+    assert network_from_packed(tmp_path / "model", 1).decoder is not None
+
+
+def test_the_control_writes(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "state.pt", checkpoint(False, WRITING))
+    noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
+    writing = full_precision_model(tmp_path / "state.pt")
+    assert writing.search.written is not None
+    network, _ = network_from_checkpoint(load_checkpoint(tmp_path / "state.pt"))
+    with torch.no_grad():
+        mel, frames = LogMel()(*pad_audio([noise]))
+        encoded = network.upper(network.lower(mel, frames, 0, WRITING.average_after), frames // 4, 0)
+        assert network.decoder is not None
+        (expected,) = greedy_pieces(network.decoder, encoded, frames // 4)
+    assert writing.transcribe(noise) == MERGED.pieces.text(expected).strip()
+    heard = full_precision_model(tmp_path / "state.pt", 0, SearchChoice(decoder="ctc"))
+    assert heard.search.written is None
+    assert set(heard.transcribe(noise)) <= set("abcdefghijklmnopqrstuvwxyz' ")
+    with pytest.raises(SearchOptionError, match="greedy at full precision"):
+        full_precision_model(tmp_path / "state.pt", 0, SearchChoice(beam=4))
 
 
 def test_half_precision_weights_export_too(tmp_path: Path) -> None:
