@@ -134,6 +134,8 @@ def _written_search(beam: int | None, phrases: Sequence[str], pieces: Pieces) ->
         return WrittenSearch(width)
     words = [" ".join(phrase.split()) for phrase in phrases]
     for phrase in words:
+        if not any(letter.isalnum() for letter in phrase):
+            raise SearchOptionError("hotwords", f"hotword {phrase[:LONGEST_HOTWORD]!r} holds no word")
         _check_length(phrase)
     try:
         return WrittenSearch(width, Hotwords.of_bytes(words, list(pieces.pieces)))

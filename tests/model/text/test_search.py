@@ -16,6 +16,7 @@ from onebit_model.recognition.live import Final, LiveOptions, LiveStream, Partia
 from onebit_model.recognition.recognizer import Recognizer
 from onebit_model.recognition.segment import Segment
 from onebit_model.recognition.segmentation import AudioSegment
+from onebit_model.text.pieces import SINGLE_BYTES, SPECIALS, Pieces
 from onebit_model.text.search import GREEDY, Search, SearchTools, chosen_search
 
 VOCABULARY = ("\u2581", *"abcdefghijklmnopqrstuvwxyz'")
@@ -70,6 +71,21 @@ def test_what_is_chosen() -> None:
 def test_what_cannot_be_chosen(beam: int | None, phrases: list[str], field: str, message: str) -> None:
     with pytest.raises(SearchOptionError, match=message) as caught:
         chosen_search(beam, phrases, SearchTools(VOCABULARY))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("beam", "phrases", "field", "message"),
+    [
+        (9, [], "beam", "from 1 to 8 with the attention decoder"),
+        (None, ["lamp", "?!"], "hotwords", r"'\?!' holds no word"),
+        (None, ["a" * 61], "hotwords", "longer than 60"),
+    ],
+)
+def test_what_the_decoder_cannot_follow(beam: int | None, phrases: list[str], field: str, message: str) -> None:
+    pieces = Pieces((*[b""] * len(SPECIALS), *SINGLE_BYTES))
+    with pytest.raises(SearchOptionError, match=message) as caught:
+        chosen_search(beam, phrases, SearchTools(VOCABULARY, pieces=pieces), "attention")
     assert caught.value.field == field
 
 
