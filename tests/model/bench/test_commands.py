@@ -41,10 +41,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_recognizers() -> None:
     rows = run("recognizers", "--stride", FEW)
     for bits in (1, 2, 4):
-        errors, cost, peak = map(float, rows[f"onebit, {bits} bit"])
-        assert errors < 100
-        assert 0 < cost < 1
-        assert peak > 50
+        errors, cost, less, peak = rows[f"onebit, {bits} bit"]
+        assert float(errors) < 100
+        assert less == ""  # no Whisper is there to compare with
+        assert 0 < float(cost) < 1
+        assert float(peak) > 50
 
 
 def test_robustness(tmp_path: Path) -> None:
