@@ -118,7 +118,7 @@ def test_layers_of_zeros_wake_up() -> None:
 def test_the_teacher_has_full_context() -> None:
     teacher = Teacher(Conformer(SMALL))
     values, lengths = torch.randn(1, 160, 80), torch.tensor([160])
-    batches = [Batch(Inputs(values, lengths, chunk), [], None) for chunk in (8, WHOLE_SEGMENT)]
+    batches = [Batch(Inputs(values, lengths, chunk, values), [], None) for chunk in (8, WHOLE_SEGMENT)]
     chunked, whole = (teacher(batch).frames for batch in batches)
     assert torch.equal(chunked, whole)
 

@@ -87,7 +87,7 @@ def test_a_model_without_a_decoder_says_so(tmp_path: Path) -> None:
     [
         (0, [], "beam", "from 1 to 8"),
         (9, [], "beam", "from 1 to 8"),
-        (None, ["?!"], "hotwords", "must be words"),
+        (None, ["?!"], "hotwords", "holds no word"),
         (None, ["a" * 61], "hotwords", "longer than 60"),
         (None, ["lamp"] * 101, "hotwords", "at most 100"),
     ],
