@@ -42,10 +42,10 @@ WRITTEN = Pieces((*[b""] * len(SPECIALS), *SINGLE_BYTES, *(b" " + bytes([letter]
 WRITING = replace(
     TINY, decoder_blocks=2, decoder_feed_forward=48, decoder_vocabulary_size=len(WRITTEN), decoder_positions=40
 )
-# One matrix with more planes than bits at two precisions, one with fewer.
+# One matrix with more planes than bits at two precisions, one with fewer; the embedding with fewer than its four.
 ALLOCATION = Allocation(
     {
-        1: {"blocks.0.attention.key": 4, "decoder.blocks.1.feed_forward.down": 2},
+        1: {"blocks.0.attention.key": 4, "decoder.blocks.1.feed_forward.down": 2, "decoder.embedding": 2},
         2: {"blocks.0.attention.key": 4},
         4: {"decoder.blocks.0.cross_attention.value": 2},
     }

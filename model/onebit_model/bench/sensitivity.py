@@ -18,10 +18,11 @@ from onebit_model.config import WHOLE_SEGMENT, ModelConfig
 from onebit_model.data.batching import epoch_batches, pad_audio
 from onebit_model.data.corpora import Utterance
 from onebit_model.errors import RecipeError
-from onebit_model.files.layout import low_bit_layers, norm_specs, norms, tensor_specs
+from onebit_model.files.allocation import EMBEDDING, Allocation
+from onebit_model.files.layout import low_bit_layers, norm_specs, norms, piece_specs, tensor_specs
 from onebit_model.network.allocation import PLANES, allocate
 from onebit_model.network.assembly import network_from_checkpoint
-from onebit_model.network.checkpoint import load_checkpoint
+from onebit_model.network.checkpoint import Checkpoint, load_checkpoint
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.export import fp32_bytes
 from onebit_model.network.frontend import LogMel
@@ -29,6 +30,7 @@ from onebit_model.network.greedy import greedy_pieces
 from onebit_model.network.mixed_precision import mixed_precision
 from onebit_model.network.quantizers import quantise, quantised_layers
 from onebit_model.network.scale_fitting import fit_scales, input_squares
+from onebit_model.text.piece_encoder import PieceEncoder
 from onebit_model.training.losses import frame_divergence, piece_divergence
 from onebit_model.training.outputs import Batch, Outputs, run
 from onebit_model.training.processes import join
@@ -39,7 +41,11 @@ from onebit_model.training.targets import ClipTargets, piece_targets
 
 COMPRESSION = {1: 16.6, 2: 12.0}  # of the paper: the file at least so many times smaller than fp32
 BATCH_SECONDS = 60.0
-SAFETY_BYTES = 150_000  # for what the estimate of a file leaves out
+SAFETY_BYTES = 50_000  # for what the estimate of a file leaves out: the metadata, some 25 KB
+# With 4 planes the embedding takes 7.2 of the 17 MB of a 1-bit file, and 0.6 MB are left for second planes of matrices;
+# with 2 planes it is 4.1 MB. Rounding it to 2 bit, with error feedback, moves the posteriors by 0.36 nats, leaving all
+# other matrices at 1 bit by 8.
+EMBEDDING_EXCEPTIONS = Allocation({1: {EMBEDDING: 2}})
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,34 @@ class Sensitivity:
 
     divergence: dict[str, dict[int, float]]
 
-    def planes(self, config: ModelConfig, weights: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """The allocation for 1 and 2 bit within `COMPRESSION`."""
-        spare = {bits: fp32_bytes(config) / ratio - fixed_bytes(config) for bits, ratio in COMPRESSION.items()}
-        return {
-            str(bits): allocate(self.divergence, weights, bits, int(8 * (spare[bits] - SAFETY_BYTES)))
-            for bits in COMPRESSION
+    def planes(self, config: ModelConfig, weights: Mapping[str, int], pieces_bytes: int) -> dict[str, dict[str, int]]:
+        """The allocation for 1 and 2 bit within `COMPRESSION`, of a network whose decoder's texts have so many bytes.
+
+        Divergences add up only where they are small: at 1 bit a matrix has more than 2 planes only where 2 bit gives
+        it more. `weights`: how many each matrix has.
+        """
+        budgets = {
+            bits: int(8 * (fp32_bytes(config) / ratio - fixed_bytes(config, bits, pieces_bytes) - SAFETY_BYTES))
+            for bits, ratio in COMPRESSION.items()
         }
+        two = allocate(self.divergence, weights, 2, budgets[2])
+        one = allocate(self.divergence, weights, 1, budgets[1], dict.fromkeys(weights, 2) | two)
+        chosen = {1: one, 2: two}
+        return {str(b): {**layers, **EMBEDDING_EXCEPTIONS.exceptions.get(b, {})} for b, layers in chosen.items()}
 
 
-def fixed_bytes(config: ModelConfig) -> int:
-    """Bytes of a file of one precision without the planes of its low-bit matrices, by the layout."""
-    bits = (1,)
+def fixed_bytes(config: ModelConfig, bits: int, pieces_bytes: int) -> int:
+    """Bytes of a file of one precision without the planes of its low-bit matrices, by the layout.
+
+    The embedding and the pieces of the decoder, `pieces_bytes` of text, are counted.
+    """
     named = {f"{norm}.{part}" for norm in norms(config) for part in ("weight", "bias")}
-    specs = tensor_specs(config, bits) | norm_specs(config, bits, named)
-    planes = {f"{layer.name}.planes" for layer in low_bit_layers(config) if layer.name != "decoder.embedding"}
+    specs = (
+        tensor_specs(config, (bits,), EMBEDDING_EXCEPTIONS)
+        | norm_specs(config, (bits,), named)
+        | piece_specs(config, pieces_bytes)
+    )
+    planes = {f"{layer.name}.planes" for layer in low_bit_layers(config) if layer.name != EMBEDDING}
     entries = 180 * len(specs)  # name, shape, offsets and checksum of a tensor in the header
     return sum(spec.nbytes for name, spec in specs.items() if name not in planes) + entries
 
@@ -112,7 +131,7 @@ def table(recipe_path: Path, checkpoint_path: Path, output: Path, stride: int) -
     network.to(join().device)
     sensitivity = measure(network, list(_batches(network, utterances[::stride])))
     weights = {name: layer.weight.numel() for name, layer in quantised_layers(network).items()}
-    planes = sensitivity.planes(checkpoint.config, weights)
+    planes = sensitivity.planes(checkpoint.config, weights, _pieces_bytes(checkpoint))
     write_allocation(output, sensitivity, planes)
     yield "| matrix | 1 bit | 2 bit | 4 bit | planes at 1 bit | at 2 bit |"
     yield "|---|---|---|---|---|---|"
@@ -120,6 +139,11 @@ def table(recipe_path: Path, checkpoint_path: Path, output: Path, stride: int) -
         cells = [f"{row[count]:.4f}" for count in PLANES]
         given = [str(planes[str(bits)].get(layer, bits)) for bits in COMPRESSION]
         yield f"| {layer} | {' | '.join(cells + given)} |"
+
+
+def _pieces_bytes(checkpoint: Checkpoint) -> int:
+    texts, _ = PieceEncoder.from_json(checkpoint.pieces).pieces.arrays()
+    return texts.nbytes
 
 
 @torch.no_grad()

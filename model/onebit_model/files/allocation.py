@@ -16,11 +16,16 @@ EMBEDDING = "decoder.embedding"
 EMBEDDING_PLANES = 4
 
 
+def default_planes(layer: str, bits: int) -> int:
+    """Planes of a layer that the allocation does not name: all of the embedding, else as many as there are bits."""
+    return EMBEDDING_PLANES if layer == EMBEDDING else bits
+
+
 @dataclass(frozen=True)
 class Allocation:
-    """`exceptions`: {precision: {layer: planes}} of the layers whose planes are not as many as the precision's bits.
+    """`exceptions`: {precision: {layer: planes}} of the layers whose planes are not the default.
 
-    The decoder's embedding is none of them: it has four planes at every precision.
+    That is as many as the precision has bits; for the decoder's embedding it is four at every precision.
     """
 
     exceptions: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
@@ -30,7 +35,7 @@ class Allocation:
             for layer, planes in layers.items():
                 if bits not in PRECISIONS or planes not in PRECISIONS or type(planes) is not int:
                     raise ModelFileError(f"{layer} must have 1, 2 or 4 planes, not {planes!r} at {bits} bit")
-                if planes == bits or layer == EMBEDDING:
+                if planes == default_planes(layer, bits):
                     raise ModelFileError(f"{layer} is no exception with {planes} planes at {bits} bit: leave it out")
 
     def __bool__(self) -> bool:
@@ -38,9 +43,7 @@ class Allocation:
 
     def planes(self, layer: str, bits: int) -> int:
         """Planes of a layer at a precision; the layer's scale there is `scale{planes}`."""
-        if layer == EMBEDDING:
-            return EMBEDDING_PLANES
-        return self.exceptions.get(bits, {}).get(layer, bits)
+        return self.exceptions.get(bits, {}).get(layer, default_planes(layer, bits))
 
     def used(self, layer: str, bits: Iterable[int]) -> set[int]:
         """The numbers of planes that a file of these precisions uses of a layer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from onebit_model.config import PRECISIONS, ModelConfig
 from onebit_model.errors import ModelFileError
-from onebit_model.files.allocation import EMBEDDING, EMBEDDING_PLANES, Allocation
+from onebit_model.files.allocation import Allocation, default_planes
 from onebit_model.files.layout import (
     PIECE_ENDS,
     PIECES,
@@ -34,18 +34,18 @@ from onebit_model.files.tensor_file import Tensors, file_sha256
 from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import load_checkpoint, load_mean, save_eight_bits, save_weights
 from onebit_model.network.conformer import Conformer
-from onebit_model.network.quantizers import PrivateLayerNorm, QuantLinear, codes4, quantise, round_int8_rows
-from onebit_model.network.scale_fitting import fit_scales, fitted_scales
+from onebit_model.network.quantizers import (
+    PrivateLayerNorm,
+    QuantEmbedding,
+    QuantLinear,
+    codes4,
+    quantise,
+    round_int8_rows,
+)
+from onebit_model.network.scale_fitting import fit_scales
 from onebit_model.text.piece_encoder import PieceEncoder
 from onebit_model.text.pieces import Pieces
 from onebit_model.text.tokenizer import Tokenizer
-
-
-@runtime_checkable
-class Scaled(Protocol):
-    """A quantised module: `scale(planes)` (rows, 1) or (1, 1) float32."""
-
-    def scale(self, planes: int, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,14 @@ class Exported:
 
 
 def allocation_of(network: nn.Module, bits: Sequence[int] = PRECISIONS) -> Allocation:
-    """Where a quantised network uses more or fewer planes than the precision has bits."""
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, QuantLinear)}
-    planes = {b: {name: layer.planes[b] for name, layer in layers.items() if layer.planes[b] != b} for b in bits}
-    return Allocation({b: exceptions for b, exceptions in planes.items() if exceptions})
+    """Where a quantised network uses more or fewer planes than is the default at a precision."""
+    exceptions: dict[int, dict[str, int]] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, QuantLinear | QuantEmbedding):
+            for b in bits:
+                if layer.planes[b] != default_planes(name, b):
+                    exceptions.setdefault(b, {})[name] = layer.planes[b]
+    return Allocation(exceptions)
 
 
 def pack_network(network: Conformer, bits: Sequence[int] = PRECISIONS) -> Tensors:
@@ -68,10 +72,7 @@ def pack_network(network: Conformer, bits: Sequence[int] = PRECISIONS) -> Tensor
     with torch.no_grad():
         for low_bit in low_bit_layers(network.config):
             layer = network.get_submodule(low_bit.name)
-            if low_bit.name == EMBEDDING:
-                tensors |= _pack_embedding(layer)
-                continue
-            if not isinstance(layer, QuantLinear) or layer.scheme != "nested":
+            if not _is_nested(layer):
                 raise ModelFileError(f"{low_bit.name} has no nested quantizer: only nested codes can be packed")
             tensors |= _pack_low_bit(low_bit.name, layer, allocation.used(low_bit.name, bits))
         for matrix in int8_layers(network.config):
@@ -138,27 +139,18 @@ def fp32_bytes(config: ModelConfig) -> int:
         return sum(4 * parameter.numel() for parameter in Conformer(config).parameters())
 
 
-def _pack_low_bit(name: str, layer: QuantLinear, used_planes: Iterable[int]) -> Tensors:
+def _is_nested(layer: nn.Module) -> TypeGuard[QuantLinear | QuantEmbedding]:
+    return isinstance(layer, QuantEmbedding) or (isinstance(layer, QuantLinear) and layer.scheme == "nested")
+
+
+def _pack_low_bit(name: str, layer: QuantLinear | QuantEmbedding, used_planes: Iterable[int]) -> Tensors:
     codes = codes4(layer.weight, layer.scale(4)).to(torch.uint8).numpy()
     tensors: Tensors = {f"{name}.planes": pack_planes(codes, max(used_planes))}
     for planes in used_planes:
-        tensors[f"{name}.scale{planes}"] = _half(layer.scale(planes).reshape(-1).expand(layer.out_features))
-    if layer.bias is not None:
+        tensors[f"{name}.scale{planes}"] = _half(layer.scale(planes).reshape(-1).expand(len(codes)))
+    if isinstance(layer, QuantLinear) and layer.bias is not None:
         tensors[f"{name}.bias"] = _half(layer.bias)
     return tensors
-
-
-def _pack_embedding(embedding: nn.Module) -> Tensors:
-    """One that was never quantised gets the best scale for each row."""
-    weight = embedding.get_parameter("weight")
-    scale = (
-        embedding.scale(EMBEDDING_PLANES) if isinstance(embedding, Scaled) else fitted_scales(weight)[EMBEDDING_PLANES]
-    )
-    codes = codes4(weight, scale).to(torch.uint8).numpy()
-    return {
-        f"{EMBEDDING}.planes": pack_planes(codes, EMBEDDING_PLANES),
-        f"{EMBEDDING}.scale{EMBEDDING_PLANES}": _half(scale.reshape(-1).expand(len(weight))),
-    }
 
 
 def _pack_int8(name: str, layer: nn.Module) -> Tensors:

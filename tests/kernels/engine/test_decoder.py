@@ -15,15 +15,21 @@ from reference_writing import PROMPT, Text, write
 from onebit_kernels import AttentionDecoder, CtcSpelling, Decoding, Engine, Model, Stream, Written, log_mel
 
 BITS = [1, 2, 4]
-# Layers of both halves, one of a stacked three, with more and with fewer planes than the precision.
+# Layers of both halves, one of a stacked three, with more and with fewer planes than the precision, and the embedding.
 PLANES = {
-    1: {"decoder.blocks.0.self_attention.key": 4, "decoder.blocks.1.feed_forward.down": 2, "blocks.0.ff1.up": 4},
+    1: {
+        "decoder.blocks.0.self_attention.key": 4,
+        "decoder.blocks.1.feed_forward.down": 2,
+        "blocks.0.ff1.up": 4,
+        "decoder.embedding": 2,
+    },
     2: {
+        "decoder.embedding": 1,
         "decoder.blocks.1.cross_attention.key": 4,
         "blocks.0.attention.query": 1,
         "decoder.blocks.0.feed_forward.up": 1,
     },
-    4: {"decoder.blocks.0.self_attention.value": 2, "blocks.0.attention.output": 1},
+    4: {"decoder.blocks.0.self_attention.value": 2, "blocks.0.attention.output": 1, "decoder.embedding": 2},
 }
 
 
@@ -105,6 +111,25 @@ def test_planes_are_those_of_the_allocation(isa: str, tensors: Tensors, bits: in
     other = Model(WRITING, tensors, [bits], isa)
     texts = [written(AttentionDecoder(m, bits), encoded(Engine(m, bits), speech_like(1.6))) for m in (model, other)]
     assert fields(texts[0]) != fields(texts[1])
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_the_embedding_may_have_fewer_planes(isa: str, tensors: Tensors, bits: int) -> None:
+    """At one precision, while the others of the same model keep all four."""
+    planes = {1: {"decoder.embedding": 2}}
+    model = Model(WRITING, tensors, BITS, isa, planes)
+    check_against_the_twin(model, ReferenceModel(WRITING, tensors, bits, planes.get(bits)), 3)
+
+
+def test_an_embedding_of_fewer_planes_takes_less_memory(tensors: Tensors) -> None:
+    """And needs no tensors of the planes and scales that it does not use."""
+    planes = {1: {"decoder.embedding": 2}}
+    fewer = tensors | {"decoder.embedding.planes": tensors["decoder.embedding.planes"][:2]}
+    del fewer["decoder.embedding.scale1"], fewer["decoder.embedding.scale4"]
+    model = Model(WRITING, fewer, [1], planes=planes)
+    assert model.resident_bytes < Model(WRITING, tensors, [1]).resident_bytes
+    with pytest.raises(ValueError, match="decoder.embedding"):
+        Model(WRITING, fewer, [1, 4], planes=planes)
 
 
 @pytest.mark.parametrize("bits", BITS)

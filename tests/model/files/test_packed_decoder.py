@@ -16,13 +16,13 @@ from random_packed import ALLOCATION, TINY, WRITING, WRITTEN, quantised_network,
 
 from onebit_model.config import ModelConfig
 from onebit_model.errors import DamagedFileError, ModelFileError, NewerFileError
-from onebit_model.files.allocation import Allocation
+from onebit_model.files.allocation import EMBEDDING, Allocation
 from onebit_model.files.calibration import Calibration
 from onebit_model.files.layout import low_bit_layers
 from onebit_model.files.packed import ModelDescription, read_packed, write_packed
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.export import allocation_of, export_network, fp32_bytes, network_from_packed
-from onebit_model.network.quantizers import QuantLinear
+from onebit_model.network.quantizers import QuantEmbedding, quantised_layers
 from onebit_model.network.scale_fitting import fit_scales
 from onebit_model.text.pieces import Pieces
 
@@ -70,12 +70,21 @@ def test_each_precision_needs_its_planes_and_scales(
         assert whole.bytes_for(bits[0]) == sum(tensor.nbytes for tensor in some.tensors.values())
 
 
-def test_the_embedding_has_four_planes_at_every_precision(tmp_path: Path, writing_path: Path) -> None:
-    whole = read_packed(writing_path)
+@pytest.mark.parametrize(("allocation", "planes"), [(Allocation(), 4), (Allocation({1: {EMBEDDING: 2}}), 2)])
+def test_the_embedding_has_four_planes_but_for_exceptions(
+    allocation: Allocation, planes: int, tmp_path: Path, writing_description: ModelDescription
+) -> None:
+    description = replace(writing_description, allocation=allocation)
+    write_packed(tmp_path / "whole", description, random_tensors(config=WRITING, allocation=allocation))
+    whole = read_packed(tmp_path / "whole")
+    assert whole.tensors[f"{EMBEDDING}.planes"].shape == (4, len(WRITTEN), 4)
     write_packed(tmp_path / "one", whole.description.only((1,)), whole.tensors)
-    tensors = read_packed(tmp_path / "one").tensors
-    assert tensors["decoder.embedding.planes"].shape == (4, len(WRITTEN), 4)
-    assert [name for name in tensors if name.startswith("decoder.embedding.scale")] == ["decoder.embedding.scale4"]
+    one = read_packed(tmp_path / "one").tensors
+    assert np.array_equal(one[f"{EMBEDDING}.planes"], whole.tensors[f"{EMBEDDING}.planes"][:planes])
+    assert [name for name in one if name.startswith(f"{EMBEDDING}.scale")] == [f"{EMBEDDING}.scale{planes}"]
+    assert whole.bytes_for(1) == sum(tensor.nbytes for tensor in one.values())
+    whole_scales = {name for name in whole.tensors if name.startswith(f"{EMBEDDING}.scale")}
+    assert whole_scales == {f"{EMBEDDING}.scale{planes}", f"{EMBEDDING}.scale4"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,9 @@ def test_the_embedding_has_four_planes_at_every_precision(tmp_path: Path, writin
         ({3: {"blocks.0.ff1.up": 4}}, "not 4 at 3 bit"),
         ({1: {"blocks.0.ff1.up": True}}, "not True at 1 bit"),
         ({2: {"blocks.0.ff1.up": 2}}, "no exception with 2 planes at 2 bit"),
-        ({2: {"decoder.embedding": 1}}, "no exception"),
+        ({1: {EMBEDDING: 4}}, "decoder.embedding is no exception with 4 planes at 1 bit: leave it out"),
+        ({4: {EMBEDDING: 4}}, "decoder.embedding is no exception with 4 planes at 4 bit"),
+        ({1: {EMBEDDING: 3}}, "decoder.embedding must have 1, 2 or 4 planes, not 3 at 1 bit"),
         ({2: {"blocks.9.ff1.up": 4}}, "blocks.9.ff1.up, which is no low-bit layer"),
     ],
 )
@@ -183,14 +194,21 @@ def test_a_decoder_must_be_whole(name: str, tmp_path: Path, writing_description:
 
 def random_network(config: ModelConfig, *, private_norms: bool) -> Conformer:
     network, _ = quantised_network(config, per_row=True, private_norms=private_norms)
-    fit_scales(network)
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, QuantLinear)}
-    for layer in layers.values():
-        layer.planes = {1: 1, 2: 2, 4: 4}
+    layers = quantised_layers(network)
     for bits, exceptions in ALLOCATION.exceptions.items():
         for name, planes in exceptions.items():
-            layers[name].planes[bits] = planes
+            if name == EMBEDDING:
+                embedding_of(network).allot(bits, planes)
+            else:
+                layers[name].planes[bits] = planes
+    fit_scales(network)
     return network
+
+
+def embedding_of(network: Conformer) -> QuantEmbedding:
+    embedding = network.get_submodule(EMBEDDING)
+    assert isinstance(embedding, QuantEmbedding)
+    return embedding
 
 
 @pytest.mark.parametrize("private_norms", [False, True])
@@ -203,16 +221,17 @@ def test_an_exported_network_comes_back(
     packed = export_network(network, tmp_path / "model", replace(description, config=WRITING), WRITTEN)
     assert packed.description.allocation == ALLOCATION
     loaded = network_from_packed(tmp_path / "model", bits, activations=False)
-    for layer in low_bit_layers(WRITING):
-        module = network.get_submodule(layer.name)
-        if isinstance(module, QuantLinear):
-            expected = module.quantised_weight(ALLOCATION.planes(layer.name, bits))
-            difference = (expected - loaded.get_submodule(layer.name).weight).abs().max()
-            assert difference <= 6e-4 * expected.abs().max()
+    embedding = embedding_of(network)
+    embedding.precision.bits = bits
+    expected = {name: layer.quantised_weight(layer.planes[bits]) for name, layer in quantised_layers(network).items()}
+    expected[EMBEDDING] = embedding.table()
+    assert expected.keys() == {layer.name for layer in low_bit_layers(WRITING)}
+    for name, weight in expected.items():
+        assert (weight - loaded.get_submodule(name).weight).abs().max() <= 6e-4 * weight.abs().max()
     assert loaded.decoder is not None
-    assert network.decoder is not None
-    table, exact = loaded.decoder.embedding.weight, network.decoder.embedding.weight
-    assert (table - exact).norm() < 0.15 * exact.norm()  # four bit of Gaussian rows: 0.11
+    table, exact = loaded.decoder.embedding.weight, embedding.weight
+    error = {2: 0.45, 4: 0.15}[embedding.planes[bits]]  # of Gaussian rows: 0.34 and 0.11
+    assert (table - exact).norm() < error * exact.norm()
     hidden = loaded.decoder(torch.arange(6)[None], torch.randn(1, 9, WRITING.d_model), torch.tensor([9]))
     assert hidden.shape == (1, 6, WRITING.d_model)
 

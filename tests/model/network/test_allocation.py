@@ -27,6 +27,11 @@ def test_the_budget_is_kept() -> None:
             assert spent(allocate(DIVERGENCE, WEIGHTS, precision, budget), precision) <= budget
 
 
+def test_no_more_planes_than_allowed() -> None:
+    assert allocate(DIVERGENCE, WEIGHTS, 1, 10_000, {"dear": 2, "large": 2}) == {"cheap": 4, "dear": 2, "large": 2}
+    assert allocate(DIVERGENCE, WEIGHTS, 1, 10_000, {"dear": 1, "cheap": 1}) == {"large": 4}
+
+
 def test_what_gains_nothing_gets_nothing() -> None:
     flat = {layer: {1: 1.0, 2: 1.0, 4: 1.0} for layer in WEIGHTS}
     assert allocate(flat, WEIGHTS, 1, 10_000) == {}

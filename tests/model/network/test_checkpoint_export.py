@@ -48,14 +48,14 @@ WRITING = dataclasses.replace(
 )
 
 
-def checkpoint(quantised: bool, config: ModelConfig = SMALL) -> Checkpoint:
+def checkpoint(quantised: bool, config: ModelConfig = SMALL, **more_options: object) -> Checkpoint:
     torch.manual_seed(1)
     network = Conformer(config)
-    if quantised:
-        quantise(network, **OPTIONS)  # type: ignore[arg-type]
+    options = OPTIONS | more_options if quantised else None
+    if options is not None:
+        quantise(network, **options)  # type: ignore[arg-type]
     tokenizer = train_tokenizer(SENTENCES, SMALL.vocabulary_size)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    options = OPTIONS if quantised else None
     pieces = MERGED.to_json() if config.has_decoder else ""
     return Checkpoint(config, state, tokenizer.model, 12, "tiny", options, {}, pieces)
 
@@ -81,11 +81,11 @@ def test_export_of_a_checkpoint(checkpoint_path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quantised", [False, True])
 def test_export_of_a_checkpoint_with_a_decoder(quantised: bool, tmp_path: Path) -> None:
-    made = checkpoint(quantised, WRITING)
-    if quantised:
-        allocation = {"1": {"blocks.0.ff1.up": 4, "decoder.blocks.0.feed_forward.down": 2}, "2": {"blocks.0.ff1.up": 4}}
-        made = dataclasses.replace(made, quantize=OPTIONS | {"allocation": allocation})
-    save_checkpoint(tmp_path / "state.pt", made)
+    allocation = {
+        "1": {"blocks.0.ff1.up": 4, "decoder.blocks.0.feed_forward.down": 2, "decoder.embedding": 2},
+        "2": {"blocks.0.ff1.up": 4},
+    }
+    save_checkpoint(tmp_path / "state.pt", checkpoint(quantised, WRITING, allocation=allocation))
     exported = export_checkpoint(tmp_path / "state.pt", tmp_path / "model", (1, 2, 4))
     packed = read_packed(tmp_path / "model")
     assert packed.config == WRITING

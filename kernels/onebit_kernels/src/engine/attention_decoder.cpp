@@ -199,7 +199,7 @@ void AttentionDecoder::embed() {
             const int piece = group.decoding->begun() ? group.decoding->search().text(r).back() : kPromptPieces[r];
             const std::size_t position = past_of(group, r).size() - 1;
             float* x = row(group.first + r);
-            model_->decoder.embedding.read_row(piece, x);
+            model_->decoder.embedding.read_row(piece, bits_, x);
             operations_.add_scaled(x, model_->decoder.positions.data() + position * d, 1.0f, d);
         }
     }

@@ -101,8 +101,8 @@ struct PackedMatrix {
 PackedMatrix pack_planes(const Isa& isa, std::span<const LayerPlanes> layers, std::span<const int> bits);
 PackedMatrix pack_int8(const Isa& isa, const LayerInt8& layer);
 
-// Row n of a matrix that holds 4 bits, dequantised: (columns); weights without the bias.
-void unpack_row(const PackedMatrix& matrix, int n, float* weights);
+// Row n at 1, 2 or 4 bits, which the matrix must hold, dequantised: (columns); weights without the bias.
+void unpack_row(const PackedMatrix& matrix, int n, int bits, float* weights);
 
 // ------------------------------------------------------------------------------------------------------------ products
 

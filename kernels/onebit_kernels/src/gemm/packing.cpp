@@ -47,15 +47,39 @@ void check(const LayerPlanes& layer, int columns, std::span<const int> bits) {
     }
 }
 
-// One row of one plane into its column of a strip of the table layout.
-void scatter_plane_row(const std::uint8_t* source, int groups, const TableKernels& kernels, std::uint8_t* column) {
+// Where the nibble of a group of columns stands, from the first byte of a row in its strip of the table layout.
+struct NibblePlace {
+    std::ptrdiff_t byte;
+    int shift;
+};
+
+NibblePlace nibble_place(int group, const TableKernels& kernels) {
     const int interleave = kernels.interleave;
     const std::ptrdiff_t block_bytes = static_cast<std::ptrdiff_t>(kernels.shape.strip_columns) * interleave;
+    const int block = group / (2 * interleave), place = group % (2 * interleave);
+    return {block * block_bytes + place % interleave, place / interleave * 4};
+}
+
+// The first byte of row n in a plane of the table layout.
+std::uint8_t* table_row(const PackedMatrix& packed, int plane, int n) {
+    const TableKernels& kernels = packed.isa->tables;
+    const int width = kernels.shape.strip_columns;
+    return packed.planes.get() + plane * table_plane_bytes(packed) + n / width * table_strip_bytes(packed) +
+           n % width * kernels.interleave;
+}
+
+// The first byte of row n in its strip of 4-bit codes.
+std::uint8_t* code_row(const PackedMatrix& packed, int n) {
+    const int width = packed.isa->dot.shape.strip_columns;
+    return packed.codes.get() + n / width * dot_strip_bytes(packed, 4) + n % width * 4;
+}
+
+// One row of one plane into its place in a strip of the table layout.
+void scatter_plane_row(const std::uint8_t* source, int groups, const TableKernels& kernels, std::uint8_t* row) {
     for (int group = 0; group < groups; ++group) {
         const int nibble = source[group / 2] >> (group % 2 * 4) & 15;
-        const int block = group / (2 * interleave), place = group % (2 * interleave);
-        column[block * block_bytes + place % interleave] |=
-            static_cast<std::uint8_t>(nibble << (place / interleave * 4));
+        const NibblePlace place = nibble_place(group, kernels);
+        row[place.byte] |= static_cast<std::uint8_t>(nibble << place.shift);
     }
 }
 
@@ -64,7 +88,7 @@ constexpr std::uint32_t spread(unsigned nibble) {
     return (nibble & 1) | (nibble & 2) << 7 | (nibble & 4) << 14 | (nibble & 8) << 21;
 }
 
-// Four planes of one row into its column of a strip of 4-bit codes: 8 codes, k = 8b..8b+7, make one word.
+// Four planes of one row into its place in a strip of 4-bit codes: 8 codes, k = 8b..8b+7, make one word.
 void scatter_code_row(const LayerPlanes& layer, int row, std::ptrdiff_t block_bytes, std::uint8_t* column) {
     const std::ptrdiff_t row_bytes = ceil_div(layer.columns, 8);
     for (std::ptrdiff_t b = 0; b < row_bytes; ++b) {
@@ -78,26 +102,38 @@ void scatter_code_row(const LayerPlanes& layer, int row, std::ptrdiff_t block_by
 }
 
 void pack_tables(const LayerPlanes& layer, int first_row, PackedMatrix& packed) {
-    const TableKernels& kernels = packed.isa->tables;
-    const int groups = static_cast<int>(ceil_div(layer.columns, kGroup)), width = kernels.shape.strip_columns;
+    const int groups = static_cast<int>(ceil_div(layer.columns, kGroup));
     const std::ptrdiff_t row_bytes = ceil_div(layer.columns, 8);
-    for (int plane = 0; plane < packed.plane_count; ++plane) {
-        for (int row = 0; row < layer.rows; ++row) {
-            const int n = first_row + row;
-            std::uint8_t* strip =
-                packed.planes.get() + plane * table_plane_bytes(packed) + n / width * table_strip_bytes(packed);
-            scatter_plane_row(layer.planes + (std::ptrdiff_t{plane} * layer.rows + row) * row_bytes, groups, kernels,
-                              strip + n % width * kernels.interleave);
-        }
-    }
+    for (int plane = 0; plane < packed.plane_count; ++plane)
+        for (int row = 0; row < layer.rows; ++row)
+            scatter_plane_row(layer.planes + (std::ptrdiff_t{plane} * layer.rows + row) * row_bytes, groups,
+                              packed.isa->tables, table_row(packed, plane, first_row + row));
 }
 
 void pack_codes(const LayerPlanes& layer, int first_row, PackedMatrix& packed) {
-    const int strip_columns = packed.isa->dot.shape.strip_columns;
-    for (int row = 0; row < layer.rows; ++row) {
-        const int n = first_row + row;
-        scatter_code_row(layer, row, 4 * strip_columns,
-                         packed.codes.get() + n / strip_columns * dot_strip_bytes(packed, 4) + n % strip_columns * 4);
+    for (int row = 0; row < layer.rows; ++row)
+        scatter_code_row(layer, row, 4 * packed.isa->dot.shape.strip_columns, code_row(packed, first_row + row));
+}
+
+// The inverse of scatter_code_row: the low nibbles of a word are columns k = 8b + j, the high ones k = 8b + 4 + j.
+void unpack_code_row(const PackedMatrix& packed, int n, float unit, float* weights) {
+    const int block_bytes = 4 * packed.isa->dot.shape.strip_columns;
+    const std::uint8_t* row = code_row(packed, n);
+    for (int k = 0; k < packed.columns; ++k) {
+        const std::uint8_t byte = row[k / 8 * block_bytes + k % 4];
+        const int code = k % 8 < 4 ? byte & 15 : byte >> 4;
+        weights[k] = unit * static_cast<float>(2 * code - 15);
+    }
+}
+
+// One row of the first `planes` planes, 1 or 2, of the table layout.
+void unpack_table_row(const PackedMatrix& packed, int n, int planes, float unit, float* weights) {
+    const std::uint8_t *first = table_row(packed, 0, n), *last = table_row(packed, planes - 1, n);
+    for (int k = 0; k < packed.columns; ++k) {
+        const auto [byte, shift] = nibble_place(k / kGroup, packed.isa->tables);
+        const int bit = shift + k % kGroup, high = first[byte] >> bit & 1, low = last[byte] >> bit & 1;
+        const int step = planes == 1 ? 2 * high - 1 : 4 * high + 2 * low - 3;
+        weights[k] = unit * static_cast<float>(step);
     }
 }
 
@@ -173,17 +209,12 @@ PackedMatrix pack_int8(const Isa& isa, const LayerInt8& layer) {
     return packed;
 }
 
-// Nibbles of a word: the low ones are columns k = 8b + j, the high ones k = 8b + 4 + j.
-void unpack_row(const PackedMatrix& matrix, int n, float* weights) {
-    const int strip_columns = matrix.isa->dot.shape.strip_columns;
-    const float unit = matrix.units[unit_index(4)][n];
-    const std::uint8_t* column =
-        matrix.codes.get() + n / strip_columns * dot_strip_bytes(matrix, 4) + n % strip_columns * 4;
-    for (int k = 0; k < matrix.columns; ++k) {
-        const std::uint8_t byte = column[k / 8 * 4 * strip_columns + k % 4];
-        const int code = k % 8 < 4 ? byte & 15 : byte >> 4;
-        weights[k] = unit * static_cast<float>(2 * code - 15);
-    }
+void unpack_row(const PackedMatrix& matrix, int n, int bits, float* weights) {
+    const float unit = matrix.units[unit_index(bits)][n];
+    if (bits == 4)
+        unpack_code_row(matrix, n, unit, weights);
+    else
+        unpack_table_row(matrix, n, bits, unit, weights);
 }
 
 }  // namespace onebit::gemm

@@ -52,6 +52,11 @@ void Layer::multiply(const gemm::ConstRows& x, int precision, gemm::Mode mode, c
         gemm::linear(x, part.matrix, part.planes[precision], mode, {y.data + part.first_row, y.stride}, workspace);
 }
 
+void Layer::read_row(int row, int precision, float* weights) const {
+    const Part& part = parts_.front();
+    gemm::unpack_row(part.matrix, row, part.planes[precision], weights);
+}
+
 std::size_t Layer::resident_bytes() const {
     std::size_t bytes = 0;
     for (const Part& part : parts_) bytes += part.matrix.resident_bytes;
@@ -61,7 +66,7 @@ std::size_t Layer::resident_bytes() const {
 PlanesOfPrecision LayerReader::planes_of(const std::string& name) const {
     PlanesOfPrecision planes{};
     for (const int precision : precisions_) {
-        planes[precision] = precision;
+        planes[precision] = name == kEmbedding ? kMostPlanes : precision;
         const auto chosen = allocation_.find(precision);
         if (chosen == allocation_.end()) continue;
         const auto layer = chosen->second.find(name);
@@ -89,15 +94,6 @@ Layer LayerReader::stacked(std::span<const std::string> names, LayerShape shape,
         for (const LowBitTensors& one : layers) views.push_back(one.view());
         layer.add(gemm::pack_planes(isa_, views, counts), planes);
     }
-    return layer;
-}
-
-Layer LayerReader::four_planes(const std::string& name, int rows, int columns) const {
-    constexpr int kCounts[] = {4};
-    const LowBitTensors only = read(tensors_, name, {rows, columns, false}, kCounts);
-    const gemm::LayerPlanes views[] = {only.view()};
-    Layer layer;
-    layer.add(gemm::pack_planes(isa_, views, kCounts), {4, 4, 4, 4, 4});
     return layer;
 }
 

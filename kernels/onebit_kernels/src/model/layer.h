@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../gemm/lowbit_gemm.h"
@@ -15,7 +16,11 @@ namespace onebit {
 
 inline constexpr int kMostPlanes = 4;
 
-// By precision, then by layer: the planes of layers whose number is not the precision itself (1, 2 or 4).
+// The decoder's embedding has all planes at every precision, where the allocation gives it no other number.
+inline constexpr std::string_view kEmbedding = "decoder.embedding";
+
+// By precision, then by layer: the planes (1, 2 or 4) of layers whose number is not the precision itself, or, for the
+// embedding, not kMostPlanes.
 using Allocation = std::map<int, std::map<std::string, int>>;
 
 // By precision (1, 2, 4): bits of a weight, 8 for int8.
@@ -34,8 +39,8 @@ public:
 
     void add(gemm::PackedMatrix matrix, const PlanesOfPrecision& planes);
 
-    // The weights of one output, dequantised: (columns), of a layer that is not stacked and has 4 planes.
-    void read_row(int row, float* weights) const { gemm::unpack_row(parts_.front().matrix, row, weights); }
+    // The weights of one output at a precision, dequantised: (columns), of a layer that is not stacked.
+    void read_row(int row, int precision, float* weights) const;
 
     int rows() const { return rows_; }
     int columns() const { return parts_.front().matrix.columns; }
@@ -70,8 +75,6 @@ public:
     Layer low_bit(const std::string& name, LayerShape shape) const;
     // Layers of the same shape; those of `without_bias` have none.
     Layer stacked(std::span<const std::string> names, LayerShape shape, const std::string& without_bias) const;
-    // One that has 4 planes at every precision and no bias.
-    Layer four_planes(const std::string& name, int rows, int columns) const;
     Layer int8(const std::string& name, int rows, int columns) const;
 
     PlanesOfPrecision planes_of(const std::string& name) const;

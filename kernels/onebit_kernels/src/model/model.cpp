@@ -86,7 +86,8 @@ DecoderBlockWeights ModelReader::decoder_block(const std::string& name) const {
 DecoderWeights ModelReader::decoder() const {
     DecoderWeights weights;
     if (!config_.has_decoder()) return weights;
-    weights.embedding = layers_.four_planes("decoder.embedding", config_.decoder_vocabulary_size, config_.d_model);
+    weights.embedding =
+        layers_.low_bit(std::string(kEmbedding), {config_.decoder_vocabulary_size, config_.d_model, false});
     weights.positions = layers_.tensors().floats("decoder.positions", config_.decoder_positions, config_.d_model);
     for (int i = 0; i < config_.decoder_blocks; ++i)
         weights.blocks.push_back(decoder_block("decoder.blocks." + std::to_string(i)));
