@@ -82,7 +82,7 @@ def full_precision_model(
     front_end = LogMel()
 
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
-        segmenter = Segmenter()
+        segmenter = Segmenter(search.is_written)
         cut = [*segmenter.push(samples), *segmenter.finish()]
         spoken = [segment.samples for segment in cut if not segment.is_silent]
         found: list[str] = []

@@ -90,9 +90,9 @@ class Recognizer:
         self, blocks: Iterable[Samples], engine: Engine, chunk: Chunk = WHOLE_SEGMENT, search: Search | None = None
     ) -> Iterator[Segment]:
         """Blocks of one track as they come; each segment as soon as it is known."""
-        segmenter = Segmenter()
         desk = self.desk(engine)
         chosen = search or self.search()
+        segmenter = Segmenter(chosen.is_written)
         for block in blocks:
             yield from _recognized(desk, chunk, chosen, segmenter.push(block))
         yield from _recognized(desk, chunk, chosen, segmenter.finish())

@@ -51,7 +51,7 @@ def judged(written: Opinion, heard: Sequence[Word], finds_speech: Callable[[], b
         nothing = probability > DOUBTFUL_PROBABILITY and not finds_speech()
         return Verdict((), "no_speech") if nothing else Verdict(tuple(heard), written.unended)
     if not written.words:
-        return Verdict(())
+        return Verdict((), None if finds_speech() else "no_speech")
     share = _letters(heard) / max(_letters(written.words), 1)
     is_made_up = probability > NO_SPEECH_PROBABILITY and share < HEARD_SHARE
     is_doubtful = (

@@ -1,7 +1,9 @@
 """Cuts audio of any length into segments that the network takes whole.
 
-A segment ends in the first pause after 5 s. Where nobody pauses it ends after 30 s at the latest, in the quietest
-200 ms of the last 5 s. The network hears sentences in training, and it shows: segments of 30 s cost more errors.
+For the CTC head a segment ends in the first pause after 5 s: it hears sentences in training, and longer segments cost
+errors. The attention decoder writes what follows from what it wrote, so its segments go on to the first pause after
+15 s, or the first long one after 5 s. Where nobody pauses a segment ends after 30 s at the latest, in the quietest
+200 ms of the last 5 s.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ CUT_REGION_SAMPLES = 5 * SAMPLE_RATE
 QUIET_WINDOW_SAMPLES = SAMPLE_RATE // 5
 STEP_SAMPLES = SAMPLE_RATE // 100
 COMFORTABLE_SAMPLES = 5 * SAMPLE_RATE
+WRITTEN_SAMPLES = 15 * SAMPLE_RATE
 # A pause: this many steps of 10 ms that are this much weaker than the loudest 200 ms of the segment.
-PAUSE_STEPS = 30
+PAUSE_STEPS, LONG_PAUSE_STEPS = 30, 100
 PAUSE_RATIO = 1e-3
 # Speech begins with the first 30 ms that are no more than 30 dB weaker than the loudest 10 ms.
 ONSET_STEPS = 3
@@ -80,17 +83,17 @@ def step_energies(samples: Samples) -> npt.NDArray[np.float32]:
     return np.square(samples[: steps * STEP_SAMPLES].reshape(steps, STEP_SAMPLES)).sum(axis=1, dtype=np.float32)
 
 
-def first_pause(energies: npt.NDArray[np.float32], start: int) -> int | None:
-    """The middle of the first pause that ends at step `start` or later."""
+def first_pause(energies: npt.NDArray[np.float32], start: int, steps: int) -> int | None:
+    """The middle of the first pause of `steps` that ends at step `start` or later."""
     window = QUIET_WINDOW_SAMPLES // STEP_SAMPLES
     sums = np.concatenate([[0.0], np.cumsum(energies, dtype=np.float64)])
     loudest = float(np.max(sums[window:] - sums[:-window])) / window
     is_loud = energies > loudest * PAUSE_RATIO
     loud_before = np.concatenate([[0], np.cumsum(is_loud)])
-    first_end = max(start, PAUSE_STEPS)
-    is_pause = loud_before[first_end:] == loud_before[first_end - PAUSE_STEPS : -PAUSE_STEPS]
+    first_end = max(start, steps)
+    is_pause = loud_before[first_end:] == loud_before[first_end - steps : -steps]
     ends = np.flatnonzero(is_pause)
-    return int(ends[0]) + first_end - PAUSE_STEPS // 2 if len(ends) else None
+    return int(ends[0]) + first_end - steps // 2 if len(ends) else None
 
 
 def onset_seconds(samples: Samples) -> float:
@@ -103,10 +106,14 @@ def onset_seconds(samples: Samples) -> float:
 
 class Segmenter:
     """One track of audio in, segments out, levelled, as soon as each is known. Where it cuts depends on the audio
-    alone: it looks for a pause after every whole second of the segment, however the audio was cut into blocks."""
+    alone: it looks for a pause after every whole second of the segment, however the audio was cut into blocks.
 
-    def __init__(self, track: int = 0) -> None:
+    `is_written`: by the attention decoder.
+    """
+
+    def __init__(self, is_written: bool, track: int = 0) -> None:
         self._track = track
+        self._any_pause_from = WRITTEN_SAMPLES if is_written else COMFORTABLE_SAMPLES
         self._samples = np.zeros(MAXIMUM_SEGMENT_SAMPLES, np.float32)
         self._energies = np.zeros(MAXIMUM_SEGMENT_SAMPLES // STEP_SAMPLES, np.float32)
         self._filled = 0
@@ -143,7 +150,8 @@ class Segmenter:
         self._energies[end - second : end] = step_energies(self._samples[self._filled - SAMPLE_RATE : self._filled])
         if self._filled <= COMFORTABLE_SAMPLES:
             return
-        pause = first_pause(self._energies[:end], end - second)
+        steps = PAUSE_STEPS if self._filled > self._any_pause_from else LONG_PAUSE_STEPS
+        pause = first_pause(self._energies[:end], end - second, steps)
         if pause is not None:
             yield from self._cut(pause * STEP_SAMPLES)
 

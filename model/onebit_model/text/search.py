@@ -49,6 +49,10 @@ class Search:
     language_model: LanguageModel | None = None
     written: WrittenSearch | None = None
 
+    @property
+    def is_written(self) -> bool:
+        return self.written is not None
+
     def open(self, engine: Engine, chunk: int, keep_encoded: bool = False) -> Stream:
         """A stream of `engine` with this search; one that is to be written keeps the encoder's output."""
         return engine.open(

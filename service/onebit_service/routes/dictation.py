@@ -80,7 +80,7 @@ class Dictation:
         """On a thread of its own: it waits for the speaker, and for the engines when they are behind."""
         try:
             with open_audio(self._feed, options) as audio:
-                segmenter = Segmenter()
+                segmenter = Segmenter(self._job.request.search.is_written)
                 for block in audio.blocks():
                     for segment in segmenter.push(block[:, 0]):
                         self._job.submit(segment)

@@ -176,7 +176,8 @@ class FileTranscription:
         self._leave_if_done()
 
     def _submit_all(self, audio: Audio) -> None:
-        segmenters = [Segmenter(track) for track in range(audio.tracks)]
+        is_written = self._job.request.search.is_written
+        segmenters = [Segmenter(is_written, track) for track in range(audio.tracks)]
         self.transcript.tracks = audio.tracks
         logged_seconds = 0.0
         for block in audio.blocks():

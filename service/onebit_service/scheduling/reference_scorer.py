@@ -11,7 +11,6 @@ import time
 
 import structlog
 
-from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_set, reference_sets, set_name
 from onebit_model.evaluation.scoring import ErrorCounts, align_texts
 from onebit_model.recognition.segmentation import AudioSegment, Segmenter
@@ -73,7 +72,8 @@ class ReferenceScorer:
         name = set_name(name_or_path)
         counts = {bits: ErrorCounts() for bits in self._scheduler.recognizer.bits}
         for utterance in read_set(name_or_path):
-            pieces = _pieces(utterance)
+            segmenter = Segmenter(self._search.is_written)
+            pieces = [*segmenter.push(utterance.audio.read()), *segmenter.finish()]
             for bits, before in counts.items():
                 counts[bits] = before + align_texts(utterance.text, self._hear(bits, pieces)).counts
         for bits, count in counts.items():
@@ -98,8 +98,3 @@ class ReferenceScorer:
     def _rest(self, worked_seconds: float) -> None:
         share = BUSY_SHARE if self._scheduler.busy else IDLE_SHARE
         self._stopping.wait(worked_seconds * (1 / share - 1))
-
-
-def _pieces(utterance: Utterance) -> list[AudioSegment]:
-    segmenter = Segmenter()
-    return [*segmenter.push(utterance.audio.read()), *segmenter.finish()]

@@ -43,7 +43,11 @@ def test_the_voice_detector_is_asked_in_doubt_only() -> None:
 
     assert judged(Opinion(SAID, 0.0), HEARD, never) == Verdict(SAID)
     assert judged(Opinion(SAID, 0.9), (), never) == MADE_UP
-    assert judged(Opinion((), 0.9), HEARD, never) == Verdict(())
+
+
+def test_who_writes_nothing_where_nobody_speaks_says_so() -> None:
+    assert judged(Opinion((), 0.0), HEARD, lambda: False) == MADE_UP
+    assert judged(Opinion((), 0.0), HEARD, lambda: True) == Verdict(())
 
 
 @pytest.mark.parametrize("reason", ["loop", "too_long"])

@@ -16,22 +16,25 @@ def speech_with_pauses(seconds: int, pause_seconds: float = 0.4) -> np.ndarray:
     return noise
 
 
-def segments_of(audio: np.ndarray, block_samples: int) -> list[AudioSegment]:
-    segmenter = Segmenter()
+def segments_of(audio: np.ndarray, block_samples: int, is_written: bool = False) -> list[AudioSegment]:
+    segmenter = Segmenter(is_written)
     blocks = range(0, len(audio), block_samples)
     found = [segment for start in blocks for segment in segmenter.push(audio[start : start + block_samples])]
     return [*found, *segmenter.finish()]
 
 
-@pytest.mark.parametrize(("pause_seconds", "shortest", "longest"), [(0.4, 5, 10), (0.25, 25, 30)])
+@pytest.mark.parametrize(
+    ("is_written", "pause_seconds", "shortest", "longest"),
+    [(False, 0.4, 5, 10), (False, 0.25, 25, 30), (True, 0.4, 15, 20), (True, 1.1, 4, 10), (True, 0.25, 25, 30)],
+)
 @pytest.mark.parametrize("block_samples", [640, 100_003, 10_000_000])
 def test_segments_cover_the_audio_whatever_the_blocks(
-    block_samples: int, pause_seconds: float, shortest: float, longest: float
+    block_samples: int, is_written: bool, pause_seconds: float, shortest: float, longest: float
 ) -> None:
     audio = speech_with_pauses(130, pause_seconds)
-    segments = segments_of(audio, block_samples)
+    segments = segments_of(audio, block_samples, is_written)
     np.testing.assert_array_equal(np.concatenate([segment.samples for segment in segments]), audio)
-    assert [s.start_samples for s in segments] == [s.start_samples for s in segments_of(audio, 16_000)]
+    assert [s.start_samples for s in segments] == [s.start_samples for s in segments_of(audio, 16_000, is_written)]
     for segment in segments[:-1]:
         assert shortest <= segment.seconds <= longest
         around = audio[segment.start_samples + len(segment.samples) + np.arange(-500, 500)]
