@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onebit_model.config import PRECISIONS
+from onebit_model.files.allocation import EMBEDDING, EMBEDDING_PLANES
 from onebit_model.network.conformer import Conformer, Depthwise, StemConvolution
 from onebit_model.network.decoder import Embedding
 from onebit_model.network.layers import Linear
@@ -46,8 +47,36 @@ def one_bit(weight: Tensor, scale: Tensor) -> Tensor:
     return torch.where(weight >= 0, scale, -scale)
 
 
+def nested_weight(weight: Tensor, step4: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """(W, s4, s_b) -> w_b: what a precision makes of the latent weights."""
+    return one_bit(weight, scale) if bits == 1 else _levels_of(codes4(weight, step4), bits).mul_(scale)
+
+
+def nested_gradients(
+    gradient: Tensor, weight: Tensor, step4: Tensor, scale: Tensor, bits: int, clip1: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The gradient of w_b -> those of W, s4 (none where it has no say) and s_b."""
+    if bits == 1:
+        to_scale = _reduce(torch.where(weight >= 0, gradient, -gradient), scale)
+        magnitude = weight.abs()
+        inside = magnitude < clip1 * magnitude.mean(dim=-1, keepdim=True)
+        return gradient * inside, None, to_scale
+    to_level = _dot(gradient, _levels_of(codes4(weight, step4), bits), scale)
+    to_weight = gradient * (weight.abs() < 8 * step4)
+    passed = _dot(to_weight, weight, step4)
+    if bits == 4:
+        # Inside the level minus W / s4, outside the level.
+        return to_weight, None, to_level - passed / step4
+    # The 2-bit threshold is 4 s4: without this term its loss could not move it.
+    to_step4 = _dot(to_weight, weight * scale, step4) if scale.shape != step4.shape else passed * scale
+    return to_weight, to_step4 / (-4 * step4**2), to_level
+
+
 class NestedQuantizer(torch.autograd.Function):
     """(W, s4, s_b) -> w_b; for 4 bit s_b is s4 itself and gets its whole gradient."""
+
+    weight_of = staticmethod(nested_weight)
+    gradients_of = staticmethod(nested_gradients)
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -56,25 +85,25 @@ class NestedQuantizer(torch.autograd.Function):
         ctx.save_for_backward(weight, step4, scale)
         ctx.bits = bits
         ctx.clip1 = clip1
-        return one_bit(weight, scale) if bits == 1 else _levels_of(codes4(weight, step4), bits).mul_(scale)
+        # Detached: what is compiled for a parameter holds for its shape alone.
+        return NestedQuantizer.weight_of(weight.detach(), step4, scale, bits)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         weight, step4, scale = ctx.saved_tensors
-        if ctx.bits == 1:
-            to_scale = _reduce(torch.where(weight >= 0, gradient, -gradient), scale)
-            magnitude = weight.abs()
-            inside = magnitude < ctx.clip1 * magnitude.mean(dim=-1, keepdim=True)
-            return gradient * inside, None, to_scale, None, None
-        to_level = _dot(gradient, _levels_of(codes4(weight, step4), ctx.bits), scale)
-        to_weight = gradient * (weight.abs() < 8 * step4)
-        passed = _dot(to_weight, weight, step4)
-        if ctx.bits == 4:
-            # Inside the level minus W / s4, outside the level.
-            return to_weight, None, to_level - passed / step4, None, None
-        # The 2-bit threshold is 4 s4: without this term its loss could not move it.
-        to_step4 = _dot(to_weight, weight * scale, step4) if scale.shape != step4.shape else passed * scale
-        return to_weight, to_step4 / (-4 * step4**2), to_level, None, None
+        to_weight, to_step4, to_scale = NestedQuantizer.gradients_of(
+            gradient, weight.detach(), step4, scale, ctx.bits, ctx.clip1
+        )
+        return to_weight, to_step4, to_scale, None, None
+
+
+def compile_quantizers() -> None:
+    """Has torch compile the nested quantizer for the rest of the process: half a minute, for a tenth of a step.
+
+    On a CPU this needs a C++ compiler.
+    """
+    NestedQuantizer.weight_of = staticmethod(torch.compile(nested_weight, dynamic=True))
+    NestedQuantizer.gradients_of = staticmethod(torch.compile(nested_gradients, dynamic=True))
 
 
 class IndependentQuantizer(torch.autograd.Function):
@@ -224,26 +253,34 @@ def initial_scales(weight: Tensor, per_row: bool) -> dict[int, Tensor]:
 
 
 class QuantEmbedding(Embedding):
-    """Rows at 4 bit, at every precision: looked up as they are, and multiplied with rounded activations."""
+    """Rows at 4 bit, or what the allocation says: looked up as they are, and multiplied with rounded activations."""
 
     def __init__(self, source: Embedding, precision: Precision) -> None:
         pieces, dim = source.weight.shape
         super().__init__(pieces, dim)
         self.load_state_dict(source.state_dict())
         self.precision = precision
+        self.planes = dict.fromkeys(PRECISIONS, EMBEDDING_PLANES)
         with torch.no_grad():
             self.log_scale4 = nn.Parameter(initial_scales(self.weight, per_row=True)[4].log())
 
+    def allot(self, bits: int, planes: int) -> None:
+        """So many planes at a precision: 1, 2 or 4, with a scale of their own."""
+        self.planes[bits] = planes
+        if not hasattr(self, f"log_scale{planes}"):
+            start = initial_scales(self.weight.detach(), per_row=True)[planes]
+            self.register_parameter(f"log_scale{planes}", nn.Parameter(start.log()))
+
     def scale(self, planes: int) -> Tensor:
-        """s4, (pieces, 1) float32: the only one."""
-        assert planes == 4
-        return self.log_scale4.exp()
+        """s_b of so many planes, (pieces, 1) float32; of those alone that the allocation has."""
+        parameter: Tensor = getattr(self, f"log_scale{planes}")
+        return parameter.exp()
 
     def table(self) -> Tensor:
         if self.precision.bits is None:
             return self.weight
-        step = self.scale(4)
-        weight: Tensor = NestedQuantizer.apply(self.weight, step, step, 4, CLIP1)  # type: ignore[no-untyped-call]
+        planes = self.planes[self.precision.bits]
+        weight: Tensor = NestedQuantizer.apply(self.weight, self.scale(4), self.scale(planes), planes, CLIP1)  # type: ignore[no-untyped-call]
         return torch.lerp(self.weight, weight, self.precision.ramp) if self.precision.ramp < 1 else weight
 
     def logits(self, x: Tensor) -> Tensor:
@@ -359,11 +396,18 @@ def quantise(
                 replacement = PrivateLayerNorm(child, precision)
             if replacement is not None:
                 setattr(parent, name, replacement)
-    layers = quantised_layers(network)
-    for bits, planes in (allocation or {}).items():
-        for name, count in planes.items():
-            layers[name].planes[int(bits)] = count
+    _allot(network, allocation or {})
     return precision
+
+
+def _allot(network: Conformer, allocation: Allocation) -> None:
+    layers = quantised_layers(network)
+    for bits, planes in allocation.items():
+        for name, count in planes.items():
+            if name == EMBEDDING and isinstance(embedding := network.get_submodule(name), QuantEmbedding):
+                embedding.allot(int(bits), count)
+            else:
+                layers[name].planes[int(bits)] = count
 
 
 def quantised_layers(network: Conformer) -> dict[str, QuantLinear]:

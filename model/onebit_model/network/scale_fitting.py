@@ -37,7 +37,9 @@ def fit_scales(network: Conformer, importance: Mapping[str, Tensor] | None = Non
                 parameter.copy_(scale.log().view_as(parameter))
         for module in network.modules():
             if isinstance(module, QuantEmbedding):
-                module.log_scale4.copy_(fitted_scales(module.weight)[4].log())
+                scales = fitted_scales(module.weight)
+                for planes in {4, *module.planes.values()}:
+                    getattr(module, f"log_scale{planes}").copy_(scales[planes].log())
 
 
 @contextmanager

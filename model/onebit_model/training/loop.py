@@ -19,6 +19,7 @@ from onebit_model.data.batching import Item, batches_from
 from onebit_model.errors import RecipeError
 from onebit_model.network.checkpoint import STATE_NAME, WEIGHTS_NAME, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.network.mixed_precision import mixed_precision
+from onebit_model.network.refinement import Refinement
 from onebit_model.training.dev_scoring import dev_error_rates
 from onebit_model.training.outputs import Batch
 from onebit_model.training.processes import join
@@ -55,7 +56,10 @@ class Loop:
         self.processes.same_weights(self.network)
         quantize = self.recipe.quantize
         learnable = quantize is None or quantize.learnable_scales
-        groups = list(parameter_groups(self.network, self.recipe.optimizer, self.recipe.trainable, learnable))
+        alone = 0 if quantize is None else quantize.learns_alone
+        self.refinement = Refinement(self.network, alone) if alone else None
+        names = None if self.refinement is None else self.refinement.names
+        groups = list(parameter_groups(self.network, self.recipe.optimizer, self.recipe.trainable, learnable, names))
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self.step = 0
         self._seen: dict[str, list[Tensor]] = defaultdict(list)
@@ -119,6 +123,8 @@ class Loop:
         self.optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
         apply_rates(self.optimizer, rate_factor(self.step, optimizer))
         self.optimizer.step()
+        if self.refinement is not None:
+            self.refinement.hold()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
 

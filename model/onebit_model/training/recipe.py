@@ -134,7 +134,10 @@ class QuantizeConfig:
     parts: tuple[str, ...] = EVERYTHING  # prefixes of the names of what is quantised (ablations)
     allocation: str = ""  # JSON: planes of each layer at each precision, made by `onebit bench sensitivity`
     weighted_scales: bool = True  # scales start where errors, weighed by the activations' squares, are least
+    error_feedback: bool = False  # codes start as rounded with error feedback (GPTQ) on the training set
     teacher: str = ""  # checkpoint of the full-precision model; it hears what the student hears, in full context
+    learns_alone: int = 0  # the only precision that learns, within the codes of the lower ones, which stay
+    compiled: bool = False  # by torch, once per process: half a minute and, on a CPU, a C++ compiler
     schedule: QuantizeSchedule = field(default_factory=QuantizeSchedule)
     losses: QuantizeLosses = field(default_factory=QuantizeLosses)
 
@@ -143,6 +146,10 @@ class QuantizeConfig:
             raise RecipeError(f"scheme must be nested, independent or ternary, not {self.scheme!r}")
         if self.schedule.passes == "joint" and self.teacher:
             raise RecipeError('passes = "joint" teaches with its own higher precision: no teacher')
+        if self.learns_alone and (self.learns_alone,) != self.schedule.precisions:
+            raise RecipeError(f"learns_alone = {self.learns_alone} needs schedule.precisions = [{self.learns_alone}]")
+        if self.error_feedback and (self.scheme != "nested" or not self.per_row):
+            raise RecipeError("error_feedback is of nested codes with scales per row: leave it out")
         if self.scheme != "nested" and self.schedule.one_bit_clip != NESTED_ONE_BIT_CLIP:
             raise RecipeError('one_bit_clip is of nested codes: leave it out with another scheme than "nested"')
 

@@ -1,6 +1,6 @@
 """Parameter groups and their learning rates."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import torch
 from torch import nn
@@ -9,13 +9,19 @@ from onebit_model.training.recipe import OptimizerConfig
 
 
 def parameter_groups(
-    network: nn.Module, config: OptimizerConfig, trainable: tuple[str, ...], learnable_scales: bool = True
+    network: nn.Module,
+    config: OptimizerConfig,
+    trainable: tuple[str, ...],
+    learnable_scales: bool = True,
+    names: Container[str] | None = None,
 ) -> Iterator[dict[str, object]]:
-    """Groups for AdamW; parameters outside `trainable` prefixes are frozen. Vectors and scales do not decay."""
+    """Groups for AdamW; parameters outside `trainable` prefixes, or `names`, are frozen. Vectors and scales do not
+    decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         is_scale = "log_scale" in name
-        parameter.requires_grad_(name.startswith(trainable) and (learnable_scales or not is_scale))
+        learns = name.startswith(trainable) and (learnable_scales or not is_scale)
+        parameter.requires_grad_(learns and (names is None or name in names))
         if not parameter.requires_grad:
             continue
         if is_scale:

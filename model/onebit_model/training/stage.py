@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from onebit_model.network.assembly import network_from_checkpoint, starting_netw
 from onebit_model.network.checkpoint import WEIGHTS_NAME, Checkpoint, load_checkpoint
 from onebit_model.network.conformer import Conformer
 from onebit_model.network.frontend import LogMel
+from onebit_model.network.gptq import input_grams, round_network
 from onebit_model.network.mixed_precision import mixed_precision
 from onebit_model.network.pretrained import wake_silent_layers
-from onebit_model.network.quantizers import Precision, quantise
+from onebit_model.network.quantizers import Precision, compile_quantizers, quantise
 from onebit_model.network.scale_fitting import fit_scales, input_squares
 from onebit_model.network.whisper_file import WHISPER_BASE, is_whisper, tokenizer_file
 from onebit_model.text.piece_encoder import PieceEncoder, cut_vocabulary, train_vocabulary
@@ -36,6 +37,7 @@ from onebit_model.training.whisper_teacher import WhisperTeacher
 
 STAGE_PREFIX = "stage:"
 WEIGHING_BATCHES = 6  # that tell how much each input of a matrix weighs
+FEEDBACK_BATCHES = 30  # that tell how the inputs correlate: 2,048 of them need some thousand frames and pieces
 WEIGHING_CLIPS = 12
 
 
@@ -101,6 +103,8 @@ def build_stage(recipe: Recipe, paths: Paths, device: torch.device) -> Stage:
     precision, quantize = None, None
     if recipe.quantize is not None:
         quantize = quantizer_options(recipe.quantize, paths)
+        if recipe.quantize.compiled:
+            compile_quantizers()
         network, precision = _quantised(network, started, recipe, quantize, source, training_set)
         teacher = _teacher(recipe.quantize, paths, device)
         objective = CotrainingObjective(recipe.quantize, precision, teacher, recipe.objective.soft_share)
@@ -174,34 +178,38 @@ def _quantised(
         network, precision = network_from_checkpoint(started)
         assert precision is not None
         return network, precision
-    importance = None
-    if recipe.quantize.weighted_scales:
-        importance = _input_squares(network, recipe, source, training_set)
+    squares: Mapping[str, torch.Tensor] | None = None
+    grams: Mapping[str, torch.Tensor] = {}
+    if recipe.quantize.error_feedback:
+        with input_grams(network) as grams:
+            _pass_batches(network, recipe, source, training_set, FEEDBACK_BATCHES)
+        squares = {name: gram.diagonal() for name, gram in grams.items()}
+    elif recipe.quantize.weighted_scales:
+        with input_squares(network) as squares:
+            _pass_batches(network, recipe, source, training_set, WEIGHING_BATCHES)
     wake_silent_layers(network, recipe.quantize.parts)
     precision = quantise(network, **options)  # type: ignore[arg-type]
-    fit_scales(network, importance)
+    fit_scales(network, squares)
+    if grams:
+        round_network(network, grams)
     return network, precision
 
 
 @torch.no_grad()
-def _input_squares(
-    network: Conformer, recipe: Recipe, source: Source, training_set: TrainingSet
-) -> dict[str, torch.Tensor]:
-    """How much each column of each matrix weighs, from a few batches of the training set."""
+def _pass_batches(network: Conformer, recipe: Recipe, source: Source, training_set: TrainingSet, batches: int) -> None:
+    """A few batches of the training set through the network, for those that look at its inputs."""
     device = next(network.parameters()).device
     rng = np.random.default_rng([recipe.seed, 0])
     network.eval()
-    with input_squares(network) as squares:
-        for _ in range(WEIGHING_BATCHES):
-            items = [(int(i),) for i in rng.integers(len(training_set.utterances), size=WEIGHING_CLIPS)]
-            heard = source.hear(items, rng)
-            joined = [item_targets(item, training_set.targets) for item in items]
-            pieces = piece_targets(joined, recipe.model.decoder_vocabulary_size, 0.0, rng)
-            moved = None if pieces is None or network.decoder is None else pieces.to(device)
-            batch = Batch(source.features(heard, device, rng), [t.tokens for t in joined], moved)
-            with mixed_precision(device):
-                run(network, batch)
-    return dict(squares)
+    for _ in range(batches):
+        items = [(int(i),) for i in rng.integers(len(training_set.utterances), size=WEIGHING_CLIPS)]
+        heard = source.hear(items, rng)
+        joined = [item_targets(item, training_set.targets) for item in items]
+        pieces = piece_targets(joined, recipe.model.decoder_vocabulary_size, 0.0, rng)
+        moved = None if pieces is None or network.decoder is None else pieces.to(device)
+        batch = Batch(source.features(heard, device, rng), [t.tokens for t in joined], moved)
+        with mixed_precision(device):
+            run(network, batch)
 
 
 def _whisper(config: ObjectiveConfig, paths: Paths, device: torch.device) -> WhisperTeacher | None:

@@ -14,6 +14,7 @@ from onebit_model.network.quantizers import (
     QuantLinear,
     RoundActivations,
     TernaryQuantizer,
+    compile_quantizers,
     quantise,
     quantised_layers,
     round_int8_rows,
@@ -26,6 +27,26 @@ def draw(rows: int = 6, columns: int = 40) -> Tensor:
 
 def scales(per_row: bool, value: float) -> Tensor:
     return torch.full((6 if per_row else 1, 1), value, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what its compiler imports
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_compiled_it_computes_the_same(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome() -> list[Tensor]:
+        weight = draw().float().requires_grad_()
+        s4, sb = (torch.full((6, 1), value, requires_grad=True) for value in (0.2, 0.9))
+        quantised = NestedQuantizer.apply(weight, s4, s4 if bits == 4 else sb, bits)
+        quantised.backward(draw().float() ** 2)
+        return [t for t in (quantised.detach(), weight.grad, s4.grad, sb.grad) if t is not None]
+
+    eager = outcome()
+    for name in ("weight_of", "gradients_of"):  # so that they are put back
+        monkeypatch.setattr(NestedQuantizer, name, staticmethod(getattr(NestedQuantizer, name)))
+    compile_quantizers()
+    compiled = outcome()
+    assert len(compiled) == len(eager)
+    for one, other in zip(compiled, eager, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("per_row", [False, True])

@@ -17,6 +17,7 @@ import torch
 
 from onebit_model.bench import ablation, sensitivity
 from onebit_model.errors import OnebitError, RecipeError
+from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.network.quantizers import quantised_layers
 from onebit_model.text.tokenizer import train_tokenizer
@@ -279,6 +280,35 @@ def test_the_teacher_hears_what_the_student_hears(corpus: Path, tmp_path: Path) 
         assert first[name] < 1e-3, name
 
 
+def weights_of(folder: Path, bits: int) -> dict[str, torch.Tensor]:
+    """What a precision of a stage's result computes with: quantised matrices, norms, and all that precisions share."""
+    network, precision = network_from_checkpoint(load_checkpoint(folder / "weights.pt"))
+    assert precision is not None
+    low_bit = quantised_layers(network)
+    latent = {f"{name}.weight" for name in [*low_bit, "decoder.embedding"]}
+    private = tuple("124".replace(str(bits), ""))
+    others = {n: value for n, value in network.state_dict().items() if n not in latent and not n.endswith(private)}
+    return others | {name: layer.quantised_weight(layer.planes[bits]).detach() for name, layer in low_bit.items()}
+
+
+def test_four_bit_learns_alone_and_leaves_the_others_what_they_are(corpus: Path, tmp_path: Path) -> None:
+    """Its stage starts from codes that error feedback has rounded."""
+    train(write_recipe(corpus, "all", 2, "---\n[quantize]\nerror_feedback = true\n"), tmp_path / "all")
+    start = f'start = "{tmp_path / "all" / "weights.pt"}"\n---\n'
+    alone = (
+        "[quantize]\nlearns_alone = 4\n[quantize.schedule]\nprecisions = [4]\nshares = [1.0]\nstochastic_share = 0.0\n"
+    )
+    train(write_recipe(corpus, "alone", 8, start + alone), tmp_path / "alone")
+    for bits in (1, 2):
+        before, after = weights_of(tmp_path / "all", bits), weights_of(tmp_path / "alone", bits)
+        assert before.keys() == after.keys()
+        for name, value in before.items():
+            torch.testing.assert_close(after[name], value, rtol=0, atol=0, msg=name)
+    before, after = weights_of(tmp_path / "all", 4), weights_of(tmp_path / "alone", 4)
+    moved = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    assert {"blocks.0.ff2.up", "decoder.blocks.0.feed_forward.down", "blocks.0.ff2.norm.weight4"} <= set(moved)
+
+
 def test_low_bits_come_layer_by_layer(corpus: Path, tmp_path: Path) -> None:
     loop = train(write_recipe(corpus, "growing", 1, "---\n[quantize]\n"), tmp_path)
     schedule = QuantizeSchedule(grow=0.5, first_share=0.25, one_bit_grow=1.0)
@@ -375,6 +405,8 @@ def test_sensitivity_gives_planes_to_what_needs_them(corpus: Path, tmp_path: Pat
     worst = [float(line.split("|")[2]) for line in lines[2:]]
     assert worst == sorted(worst, reverse=True)
     assert all(row["4"] < row["1"] for row in layers.values())
+    assert written["planes"]["1"]["decoder.embedding"] == 2
+    assert "decoder.embedding" not in written["planes"]["2"]
 
 
 def test_stages_follow_each_other(corpus: Path, tmp_path: Path) -> None:
