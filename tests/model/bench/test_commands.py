@@ -69,7 +69,9 @@ def test_hotword_recall(manifest: Path, tmp_path: Path) -> None:
 
 def test_evaluate_uses_the_search_that_serves(manifest: Path) -> None:
     options = ["evaluate", "--set", str(manifest), "--bits", "4", "--markdown"]
-    usual = CliRunner().invoke(app, options).output.splitlines()[0]
-    greedy = CliRunner().invoke(app, [*options, "--beam", "1"]).output.splitlines()[0]
-    assert usual.startswith("| set | 4 bit, beam 16, language model, "), usual
-    assert greedy.startswith("| set | 4 bit, 1"), greedy
+    headings = [
+        CliRunner().invoke(app, [*options, *more]).output.splitlines()[0]
+        for more in ([], ["--decoder", "ctc"], ["--decoder", "ctc", "--beam", "1"])
+    ]
+    for heading, search in zip(headings, ("attention, ", "beam 16, language model, ", "3"), strict=True):
+        assert heading.startswith(f"| set | 4 bit, {search}"), heading
