@@ -7,7 +7,7 @@ latent weights move within the cells of the codes that the lower ones use, and b
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from onebit_model.config import PRECISIONS
 from onebit_model.network.conformer import Conformer
@@ -23,7 +23,7 @@ class Refinement:
     @torch.no_grad()
     def __init__(self, network: Conformer, bits: int) -> None:
         self.names: set[str] = set()
-        self._cells: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self._cells: list[tuple[Tensor, Tensor, Tensor]] = []
         for name, module in network.named_modules():
             if isinstance(module, PrivateLayerNorm):
                 self.names |= {f"{name}.weight{bits}", f"{name}.bias{bits}"}
