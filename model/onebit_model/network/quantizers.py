@@ -98,7 +98,7 @@ class NestedQuantizer(torch.autograd.Function):
 
 
 def compile_quantizers() -> None:
-    """Has torch compile the nested quantizer for the rest of the process: half a minute, for a tenth of a step.
+    """Has torch compile the nested quantizer for the rest of the process, which takes half a minute.
 
     On a CPU this needs a C++ compiler.
     """
