@@ -31,6 +31,8 @@ from onebit_kernels._core import (
     Token,
     Written,
     WrittenPiece,
+    find_loop,
+    find_repetition,
     isa_names,
     log_mel,
 )
@@ -49,6 +51,8 @@ __all__ = [
     "Token",
     "Written",
     "WrittenPiece",
+    "find_loop",
+    "find_repetition",
     "isa_names",
     "log_mel",
 ]

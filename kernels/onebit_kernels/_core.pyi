@@ -260,12 +260,25 @@ class CtcSpelling:
 def align(weights: FloatArray) -> list[int]:
     """Monotonic alignment as the decoder does it, for tests: (pieces, frames) -> the first frame of each piece."""
 
+def find_repetition(pieces: Sequence[int], begin: int = 0) -> tuple[int, int] | None:
+    """The first phrase of three pieces or more that is written again right behind its end, from `begin` on: where it
+    begins and how long it is."""
+
+def find_loop(pieces: Sequence[int]) -> tuple[int, int] | None:
+    """The phrase that a text ends with again and again, three times and twenty pieces at least: where it begins and
+    how long it is."""
+
 class PieceSearch:
     """The decoder's search over given log-probabilities, for tests; special pieces as in onebit_model.text.pieces."""
 
     def __init__(self, width: int, vocabulary: int, most_pieces: int, hotwords: Hotwords | None = None) -> None: ...
     def advance(self, log_probabilities: FloatArray) -> None:
         """(open texts, vocabulary): what follows each."""
+    def rewrite(self, length: int) -> bool:
+        """Let the best text go on from its first pieces in another way; false where it was done too often already.
+
+        Raises ValueError for a length that is not 1 to what the text has, less 1.
+        """
     @property
     def open_texts(self) -> list[list[int]]: ...
     @property

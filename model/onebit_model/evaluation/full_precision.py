@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from onebit_kernels import BeamSearch
+from onebit_kernels import BeamSearch, CtcSpelling, find_loop, find_repetition
 from onebit_model.data.batching import pad_audio
 from onebit_model.errors import ModelFileError, SearchOptionError
 from onebit_model.evaluation.evaluation import Transcribe
@@ -21,7 +21,7 @@ from onebit_model.network.checkpoint import Checkpoint, load_checkpoint
 from onebit_model.network.conformer import STEM_STRIDE, Conformer
 from onebit_model.network.export import fp32_bytes
 from onebit_model.network.frontend import LogMel
-from onebit_model.network.greedy import greedy_pieces, greedy_tokens
+from onebit_model.network.greedy import Beginning, greedy_pieces, greedy_tokens
 from onebit_model.recognition.segmentation import Segmenter
 from onebit_model.text.decoding import text_of, words_from_tokens
 from onebit_model.text.language_model import chosen_language_model
@@ -30,6 +30,7 @@ from onebit_model.text.search import Decoder, Search, SearchTools, chosen_search
 from onebit_model.text.tokenizer import Tokenizer
 
 TOGETHER = 8  # segments of one recording that are decoded together
+MOST_REWRITTEN = 16  # as in the engine
 Texts = Callable[[Tensor, Tensor], list[str]]
 """(segments, frames, d_model) and (segments,) valid frames -> a text of each."""
 
@@ -67,7 +68,7 @@ def full_precision_model(
     """Float32 weights and activations; `chunk` masks attention as streaming does.
 
     Audio is cut where the recognizer of a packed file cuts it, and segments are decoded by the same search. The
-    attention decoder's is greedy here, and nobody else is asked about its texts.
+    attention decoder's is greedy here; CTC is asked about what it writes twice, and nobody about the rest.
     """
     checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
@@ -108,11 +109,35 @@ def _writer(network: Conformer, tools: SearchTools) -> Texts:
     decoder, pieces = network.decoder, tools.pieces
     if decoder is None or pieces is None:
         raise ModelFileError("the checkpoint has a decoder without its pieces, or pieces without a decoder")
+    spelling = CtcSpelling(pieces.pieces, tools.vocabulary)
+
+    def text(first: list[int], encoded: Tensor, frames: Tensor) -> str:
+        scores = network.log_probabilities(encoded)[0].numpy()
+        row, beginning = first, Beginning()
+        while len(beginning.barred) < MOST_REWRITTEN and (end := _end_of_first(row, scores, spelling)) is not None:
+            beginning = beginning.another(row, end)
+            (row,) = greedy_pieces(decoder, encoded, frames, beginning=beginning)
+        return pieces.text(row).strip()
 
     def texts(encoded: Tensor, frames: Tensor) -> list[str]:
-        return [pieces.text(row).strip() for row in greedy_pieces(decoder, encoded, frames)]
+        rows = greedy_pieces(decoder, encoded, frames)
+        return [text(r, e[None, : int(n)], n[None]) for r, e, n in zip(rows, encoded, frames, strict=True)]
 
     return texts
+
+
+def _end_of_first(row: list[int], scores: npt.NDArray[np.float32], spelling: CtcSpelling) -> int | None:
+    """Where a text must go on in another way: it says the same for ever, or what CTC has heard only once."""
+    if loop := find_loop(row):
+        return sum(loop)
+    repetition = find_repetition(row)
+    twice = spelling.align(scores, row)[2] if repetition else 0.0
+    while repetition:
+        first, length = repetition
+        if spelling.align(scores, row[: first + length] + row[first + 2 * length :])[2] > twice:
+            return first + length
+        repetition = find_repetition(row, first + length)
+    return None
 
 
 def _listener(network: Conformer, tools: SearchTools, search: Search) -> Texts:

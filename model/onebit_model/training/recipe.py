@@ -58,6 +58,8 @@ class OptimizerConfig:
     new_learning_rate: float = 1e-3
     new: tuple[str, ...] = ("head", "ff1", "convolution")  # parts of parameter names at the higher rate
     scale_learning_rate: float = 1e-3
+    proportional: tuple[str, ...] = ()  # parts of names of what moves as far as its gradient says (`schedule`)
+    proportional_rate: float = 0.01  # how far all of these move together where a gradient is at its limit of 1
     weight_decay: float = 0.01
     warmup_steps: int = 100
     decay_start: float = 0.0  # share of the steps after which the rate falls linearly to zero

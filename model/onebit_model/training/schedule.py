@@ -7,6 +7,9 @@ from torch import nn
 
 from onebit_model.training.recipe import OptimizerConfig
 
+ADAM_EPS = 1e-8
+PROPORTIONAL_EPS = 1.0  # far above any gradient whose norm is clipped: then Adam divides by a constant
+
 
 def parameter_groups(
     network: nn.Module,
@@ -16,24 +19,31 @@ def parameter_groups(
     names: Container[str] | None = None,
 ) -> Iterator[dict[str, object]]:
     """Groups for AdamW; parameters outside `trainable` prefixes, or `names`, are frozen. Vectors and scales do not
-    decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    decay.
+
+    Adam moves every number by the rate, however small its gradient: rows of an embedding whose pieces never come drift
+    away. What is `proportional` moves by momentum and its gradient, as in plain descent: such rows stay.
+    """
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         is_scale = "log_scale" in name
         learns = name.startswith(trainable) and (learnable_scales or not is_scale)
         parameter.requires_grad_(learns and (names is None or name in names))
         if not parameter.requires_grad:
             continue
-        if is_scale:
+        eps = ADAM_EPS
+        if any(part in name for part in config.proportional):
+            rate, eps = config.proportional_rate, PROPORTIONAL_EPS
+        elif is_scale:
             rate = config.scale_learning_rate
         elif any(part in name for part in config.new):
             rate = config.new_learning_rate
         else:
             rate = config.learning_rate
         decay = 0.0 if is_scale or parameter.ndim < 2 else config.weight_decay
-        groups.setdefault((rate, decay), []).append(parameter)
-    for (rate, decay), parameters in groups.items():
-        yield {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
+        groups.setdefault((rate, decay, eps), []).append(parameter)
+    for (rate, decay, eps), parameters in groups.items():
+        yield {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay, "eps": eps}
 
 
 def rate_factor(step: int, config: OptimizerConfig) -> float:

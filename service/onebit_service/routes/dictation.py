@@ -66,6 +66,10 @@ class Dictation:
         # Only then has the last thread let go of it.
         self._decoding.add_done_callback(lambda _: self._service.scheduler.leave(self._job))
 
+    async def wait_left(self) -> None:
+        """After `close`: until its place is free for another."""
+        await asyncio.wait([self._decoding])
+
     async def _watch_turns(self) -> None:
         """Nobody is kept waiting for ever."""
         limit = self._service.settings.max_file_wait_seconds

@@ -62,8 +62,11 @@ class WyomingSession:
         finally:
             for part in parts:
                 part.cancel()
+            dictation = self._dictation
             self._end_dictation()
             await asyncio.gather(*parts, return_exceptions=True)
+            if dictation is not None:  # who is told of the end may come back at once
+                await dictation.wait_left()
 
     async def send(self, message: Eventable) -> None:
         seconds = self._service.settings.idle_seconds

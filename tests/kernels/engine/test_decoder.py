@@ -12,7 +12,18 @@ from random_model import WRITING, Tensors, random_tensors, speech_like
 from reference_model import ReferenceModel
 from reference_writing import PROMPT, Text, write
 
-from onebit_kernels import AttentionDecoder, CtcSpelling, Decoding, Engine, Model, Stream, Written, log_mel
+from onebit_kernels import (
+    AttentionDecoder,
+    CtcSpelling,
+    Decoding,
+    Engine,
+    Model,
+    Stream,
+    Written,
+    find_loop,
+    find_repetition,
+    log_mel,
+)
 
 BITS = [1, 2, 4]
 # Layers of both halves, one of a stacked three, with more and with fewer planes than the precision, and the embedding.
@@ -203,6 +214,59 @@ def test_ctc_chooses_between_texts(model: Model, spelling: CtcSpelling) -> None:
         different += [p.id for p in texts[0].pieces] != [p.id for p in texts[1].pieces]
         assert texts[1].mean_log_probability <= texts[0].mean_log_probability + 1e-6
     assert different > 0
+
+
+def scripted(tensors: Tensors, script: list[int]) -> Tensors:
+    """A decoder that hears nothing and writes a piece for every place of its text."""
+    changed = dict(tensors)
+    for name in tensors:
+        if re.match(r"decoder\.blocks.*(output|down)\.(scale|bias)", name):
+            changed[name] = np.zeros_like(tensors[name])
+    planes = np.unpackbits(tensors["decoder.embedding.planes"], axis=2, bitorder="little").astype(np.float32)
+    table = np.tensordot([8, 4, 2, 1], planes, 1) - 7.5
+    positions = np.zeros((WRITING["decoder_positions"], WRITING["d_model"]), np.float16)
+    positions[len(PROMPT) - 1 :][: len(script) + 1] = 8 * table[[*script, 0]]
+    positions[len(PROMPT) + len(script) :] = 8 * table[0]
+    return changed | {"decoder.positions": positions}
+
+
+SAID_TWICE = [9, 22, 12, 14, 22, 12, 14, 25]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize(
+    ("script", "is_loop"),
+    [(SAID_TWICE, False), ([9, 22, 12, 14, *[22, 12, 14] * 6, 25], True), ([*range(8, 24)], False)],
+)
+def test_what_ctc_heard_once_is_written_once(
+    tensors: Tensors, spelling: CtcSpelling, script: list[int], beam: int, is_loop: bool
+) -> None:
+    """What it heard twice stays. A text in circles goes on from where it was first said, whatever CTC thinks."""
+    model = Model(WRITING, scripted(tensors, script), BITS)
+    engine = Engine(model, 4, exact=True)
+    rewritten = set()
+    for seed in range(20):
+        stream = engine.open(0, keep_logits=True, keep_encoded=True)
+        stream.feed(speech_like(2 + 0.2 * seed, seed))
+        stream.finish()
+        engine.step([stream])
+        alone, asking = (AttentionDecoder(model, 4, True, spelling=asked) for asked in (None, spelling))
+        before, after = ([piece.id for piece in written(d, stream, beam).pieces] for d in (alone, asking))
+        repetition = find_loop(before) or find_repetition(before)
+        if repetition is None:
+            assert after == before
+            continue
+        assert before[: len(SAID_TWICE) - 1] == SAID_TWICE[:-1]
+        scores = stream.take().logits
+        assert scores is not None
+        once = before[:4] + before[7:]
+        is_likelier = spelling.align(scores, once)[2] > spelling.align(scores, before)[2]
+        assert (after != before) == (is_loop or is_likelier)
+        if after != before:
+            assert after[:4] == before[:4]
+            assert after[4] != before[4]
+        rewritten.add(after != before)
+    assert rewritten == ({True} if is_loop else {False, True} if script == SAID_TWICE else set())
 
 
 def test_segments_move_between_decoders(model: Model) -> None:

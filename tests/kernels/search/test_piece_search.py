@@ -9,7 +9,7 @@ import pytest
 from reference_search import Boost
 from reference_writing import END, NO_SPEECH, Network, Text, first_frames, loops, write
 
-from onebit_kernels import Hotwords
+from onebit_kernels import Hotwords, find_loop, find_repetition
 from onebit_kernels._core import PieceSearch, align
 
 VOCABULARY = 40
@@ -84,6 +84,76 @@ def test_saying_something_twice_is_no_loop() -> None:
     search = searched(lambda text: of_pieces({said[len(text)] if len(text) < len(said) else END: -0.01}), 1, 100)
     assert search.pieces == said
     assert not search.looped
+
+
+def test_a_phrase_that_is_written_twice_is_found() -> None:
+    assert find_repetition([9, 7, 8, 6, 7, 8, 6, 11]) == (1, 3)
+    assert find_repetition([9, 7, 8, 6, 7, 8, 6, 7, 8, 6], begin=2) == (2, 3)
+    assert find_repetition([7, 7, 7, 8, 9, 8, 9, 7, 8]) is None  # shorter ones are said
+    assert find_repetition([7, 8, 9, 7, 8]) is None
+    assert find_repetition([]) is None
+    with pytest.raises(TypeError):
+        find_repetition([7, 8, 9], begin=-1)
+
+
+def test_a_loop_is_found_from_its_first_time_on() -> None:
+    assert find_loop([9, 11, *[7, 8] * 10]) == (2, 2)
+    assert find_loop([9, 11, 8, *[7, 8] * 10]) == (2, 2)
+    assert find_loop([9, 11, *[7, 8] * 9]) is None
+    assert find_loop([]) is None
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_text_is_written_another_way(width: int) -> None:
+    """From where it is told to: as if the piece that came there were impossible, in that place alone."""
+    for seed in range(6):
+
+        def network(text: Text, seed: int = seed) -> np.ndarray:
+            return random_network(seed, end=-50.0 if len(text) < 8 else 2.0)(text)
+
+        search = searched(network, width, 30)
+        text = search.pieces
+        length = len(text) // 2
+        assert search.rewrite(length)
+        assert search.open_texts == [text[:length]]
+        assert not search.ended
+
+        def another(text: Text, begun: Text = tuple(text[:length]), barred: int = text[length]) -> np.ndarray:
+            row = network(text).copy()
+            if text == begun:
+                row[barred] = -np.inf
+            elif len(text) < len(begun):
+                row[np.arange(VOCABULARY) != begun[len(text)]] = -np.inf
+            return row
+
+        while not search.ended:
+            search.advance(np.array([network(tuple(text)) for text in search.open_texts], np.float32))
+        scores = [another(tuple(search.pieces[:i]))[piece] for i, piece in enumerate([*search.pieces, END])]
+        assert all(np.isfinite(scores if not search.looped else scores[:-1]))
+        if width == 1 and len(search.pieces) < 30 and not search.looped:
+            assert tuple(search.pieces) == write(another, 1, 40).text
+            assert search.mean_log_probability == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_rewriting_ends() -> None:
+    """A network that goes in circles whatever it is told gets a few chances, and no more memory than was planned."""
+
+    def network(text: Text) -> np.ndarray:
+        return of_pieces({7 + len(text) % 3: -0.1, 12 + len(text) % 5: -3.0, END: -90.0})
+
+    search = searched(network, 1, 400)
+    chances = 0
+    while search.rewrite(3):
+        assert not search.ended
+        chances += 1
+        while not search.ended:
+            search.advance(np.array([network(tuple(text)) for text in search.open_texts], np.float32))
+    assert search.ended
+    assert search.looped
+    assert 2 <= chances <= 16
+    for length in (0, len(search.pieces)):
+        with pytest.raises(ValueError, match="length"):
+            search.rewrite(length)
 
 
 def test_a_beam_prefers_a_text_that_ends_to_a_loop() -> None:

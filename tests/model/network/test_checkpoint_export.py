@@ -22,11 +22,13 @@ from onebit_model.files.packed import read_packed
 from onebit_model.network.assembly import network_from_checkpoint, starting_network
 from onebit_model.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from onebit_model.network.conformer import Conformer
+from onebit_model.network.decoder import AttentionDecoder
 from onebit_model.network.export import average_checkpoints, export_checkpoint, network_from_packed
 from onebit_model.network.frontend import LogMel
-from onebit_model.network.greedy import greedy_pieces
+from onebit_model.network.greedy import Beginning, greedy_pieces
 from onebit_model.network.quantizers import quantise
 from onebit_model.text.piece_encoder import PieceEncoder
+from onebit_model.text.pieces import END, PROMPT
 from onebit_model.text.search import search_tools
 from onebit_model.text.tokenizer import train_tokenizer
 from onebit_service.commands.cli import app
@@ -113,6 +115,46 @@ def test_the_control_writes(tmp_path: Path) -> None:
     assert set(heard.transcribe(noise)) <= set("abcdefghijklmnopqrstuvwxyz' ")
     with pytest.raises(SearchOptionError, match="greedy at full precision"):
         full_precision_model(tmp_path / "state.pt", 0, SearchChoice(beam=4))
+
+
+def scripted(script: list[int]) -> AttentionDecoder:
+    """Writes a piece for every place of its text, whatever it hears."""
+    decoder = AttentionDecoder(WRITING).requires_grad_(False).eval()
+    for block in decoder.blocks:
+        for name, parameter in block.named_parameters():
+            if "output." in name or "down." in name:
+                parameter.zero_()
+    places = [*script, *[END] * (WRITING.decoder_positions - len(script))][
+        : WRITING.decoder_positions - len(PROMPT) + 1
+    ]
+    decoder.positions[len(PROMPT) - 1 :] = 9 * decoder.embedding.weight[places]
+    return decoder
+
+
+def test_greedy_pieces_go_on_from_what_is_begun() -> None:
+    torch.manual_seed(1)
+    decoder = scripted([70, 80, 90, 100])
+    encoded, frames = torch.randn(1, 20, WRITING.d_model), torch.tensor([20])
+    assert greedy_pieces(decoder, encoded, frames) == [[70, 80, 90, 100]]
+    assert greedy_pieces(decoder, encoded, frames, beginning=Beginning((75, 85))) == [[75, 85, 90, 100]]
+    (other,) = greedy_pieces(decoder, encoded, frames, beginning=Beginning((70,), ((1, 80), (3, 90), (0, 70))))
+    assert other[1] != 80
+    assert [other[0], *other[2:]] == [70, 90, 100]
+    assert greedy_pieces(decoder, encoded, frames, most_pieces=2, beginning=Beginning((75,))) == [[75, 80]]
+
+
+def test_the_control_writes_no_circles(tmp_path: Path) -> None:
+    """Whatever CTC heard; another phrase that comes twice stays where CTC has heard it so."""
+    phrase = [6 + letter for letter in b" ab"]
+    saved = checkpoint(False, WRITING)
+    noise = np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    for script, is_loop in ((phrase * 7, True), (phrase * 2, False)):
+        state = {f"decoder.{name}": value for name, value in scripted(script).state_dict().items()}
+        save_checkpoint(tmp_path / "state.pt", dataclasses.replace(saved, network=saved.network | state))
+        text = full_precision_model(tmp_path / "state.pt").transcribe(noise)
+        assert text.startswith("ab")
+        assert not text.startswith("ab ab ab")
+        assert not is_loop or not text.startswith("ab ab")
 
 
 def test_half_precision_weights_export_too(tmp_path: Path) -> None:

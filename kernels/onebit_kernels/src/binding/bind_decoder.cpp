@@ -133,6 +133,10 @@ const PieceSearch& ended(const PieceSearch& search) {
     return search;
 }
 
+std::optional<std::pair<std::size_t, std::size_t>> bounds(const std::optional<Repetition>& found) {
+    return found ? std::optional(std::pair(found->first, found->length)) : std::nullopt;
+}
+
 std::vector<int> align(const Rows& weights) {
     const auto rows = static_cast<int>(weights.shape(0)), frames = static_cast<int>(weights.shape(1));
     std::vector<int> order(weights.shape(0)), first_frames(weights.shape(0));
@@ -177,6 +181,12 @@ void bind_spelling(nb::module_& module) {
 
 void bind_piece_search(nb::module_& module) {
     module.def("align", &align, nb::arg("weights"));
+    module.def(
+        "find_repetition",
+        [](const std::vector<int>& pieces, std::size_t begin) { return bounds(find_repetition(pieces, begin)); },
+        nb::arg("pieces"), nb::arg("begin") = 0);
+    module.def(
+        "find_loop", [](const std::vector<int>& pieces) { return bounds(find_loop(pieces)); }, nb::arg("pieces"));
     nb::class_<PieceSearch>(module, "PieceSearch")
         .def(
             "__init__",
@@ -185,6 +195,14 @@ void bind_piece_search(nb::module_& module) {
             },
             nb::arg("width"), nb::arg("vocabulary"), nb::arg("most_pieces"), nb::arg("hotwords") = nb::none())
         .def("advance", &advance, nb::arg("log_probabilities"))
+        .def(
+            "rewrite",
+            [](PieceSearch& search, std::size_t length) {
+                if (length < 1 || length >= ended(search).pieces().size())
+                    throw std::invalid_argument("length must be 1 to what the text has, less 1");
+                return search.rewrite(length);
+            },
+            nb::arg("length"))
         .def_prop_ro("open_texts", &open_texts)
         .def_prop_ro("ended", &PieceSearch::ended)
         .def_prop_ro("pieces", [](const PieceSearch& search) { return copied(ended(search).pieces()); })

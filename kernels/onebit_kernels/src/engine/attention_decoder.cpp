@@ -93,6 +93,7 @@ void AttentionDecoder::reserve_results(const Decoding& decoding) {
     lattice_.reserve(decoding.frames());
     spelling_->reserve(decoding.most_pieces(), spelled_);
     times_.reserve(static_cast<std::size_t>(decoding.most_pieces()));
+    once_.reserve(static_cast<std::size_t>(decoding.most_pieces()));
 }
 
 void AttentionDecoder::begin(std::span<Decoding* const> decodings) {

@@ -74,6 +74,7 @@ private:
     void answer();
     void finish(Decoding& decoding);
     void ask_ctc(Decoding& decoding);
+    bool rewrites(Decoding& decoding);
     CtcScores ctc_scores(const Decoding& decoding) const;
     void tell_times_by_attention(Decoding& decoding);
     void tell_times_by_ctc(Decoding& decoding);
@@ -113,6 +114,7 @@ private:
     CtcLattice lattice_;
     SpelledText spelled_;
     std::vector<PieceTime> times_;
+    std::vector<int> once_;
 };
 
 }  // namespace onebit

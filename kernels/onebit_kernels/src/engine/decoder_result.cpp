@@ -33,7 +33,10 @@ void widen(std::vector<PieceTime>& times, int frames) {
 
 void AttentionDecoder::finish(Decoding& decoding) {
     PieceSearch& search = decoding.search();
-    if (spelling_) ask_ctc(decoding);
+    if (spelling_) {
+        ask_ctc(decoding);
+        if (rewrites(decoding)) return;
+    }
     Written& written = decoding.result();
     for (std::size_t i = 0; i < search.pieces().size(); ++i)
         written.pieces.push_back({search.pieces()[i], search.log_probabilities()[i], 0, 0});
@@ -43,6 +46,30 @@ void AttentionDecoder::finish(Decoding& decoding) {
     tell_times_by_attention(decoding);
     if (spelling_) tell_times_by_ctc(decoding);
     decoding.finish();
+}
+
+// A decoder may read the same frames twice. What it then writes twice was not said twice, and CTC knows: with one of the
+// two the text is likelier. A text without an end need not be asked about.
+bool AttentionDecoder::rewrites(Decoding& decoding) {
+    PieceSearch& search = decoding.search();
+    const std::span<const int> text = search.pieces();
+    if (search.looped()) {
+        const std::optional<Repetition> loop = find_loop(text);
+        return loop && search.rewrite(loop->first + loop->length);
+    }
+    std::optional<Repetition> repetition = find_repetition(text, 0);
+    if (!repetition) return false;
+    spelling_->spell(text, spelled_);
+    const float twice = lattice_.log_probability(ctc_scores(decoding), spelled_);
+    for (; repetition; repetition = find_repetition(text, repetition->first + repetition->length)) {
+        const auto end = text.begin() + static_cast<std::ptrdiff_t>(repetition->first + repetition->length);
+        once_.assign(text.begin(), end);
+        once_.insert(once_.end(), end + static_cast<std::ptrdiff_t>(repetition->length), text.end());
+        spelling_->spell(once_, spelled_);
+        if (lattice_.log_probability(ctc_scores(decoding), spelled_) > twice)
+            return search.rewrite(repetition->first + repetition->length);
+    }
+    return false;
 }
 
 // The head on the frames once more: that costs less than to remember what it said.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -14,17 +15,40 @@ constexpr std::size_t kChoicesWithHotwords = 32;  // a hotword's pieces may be f
 constexpr std::size_t kLeastRepetitions = 3;
 constexpr std::size_t kLeastLoop = 20;  // pieces
 constexpr std::size_t kLongestPhrase = 32;
+constexpr std::size_t kLeastRepeated = 3;  // pieces: "no, no" is nothing to wonder about
+constexpr std::size_t kMostRewritten = 16;
+
+// How many pieces from the end on equal those `phrase` before them.
+std::size_t periodic_pieces(std::span<const int> pieces, std::size_t phrase) {
+    std::size_t equal = 0;
+    while (equal + phrase < pieces.size() && *(pieces.rbegin() + static_cast<std::ptrdiff_t>(equal)) ==
+                                                 *(pieces.rbegin() + static_cast<std::ptrdiff_t>(equal + phrase)))
+        ++equal;
+    return equal;
+}
 
 }  // namespace
 
-bool ends_in_a_loop(std::span<const int> pieces) {
+std::optional<Repetition> find_loop(std::span<const int> pieces) {
     for (std::size_t phrase = 1; phrase <= std::min(kLongestPhrase, pieces.size() / kLeastRepetitions); ++phrase) {
         const std::size_t repetitions = std::max(kLeastRepetitions, (kLeastLoop + phrase - 1) / phrase);
-        if (repetitions * phrase > pieces.size()) continue;
-        const auto tail = pieces.last(repetitions * phrase);
-        if (std::equal(tail.begin() + static_cast<std::ptrdiff_t>(phrase), tail.end(), tail.begin())) return true;
+        const std::size_t equal = periodic_pieces(pieces, phrase);
+        if (equal + phrase >= repetitions * phrase) return Repetition{pieces.size() - equal - phrase, phrase};
     }
-    return false;
+    return std::nullopt;
+}
+
+bool ends_in_a_loop(std::span<const int> pieces) { return find_loop(pieces).has_value(); }
+
+std::optional<Repetition> find_repetition(std::span<const int> pieces, std::size_t from) {
+    for (std::size_t first = from; first + 2 * kLeastRepeated <= pieces.size(); ++first) {
+        for (std::size_t length = kLeastRepeated; first + 2 * length <= pieces.size(); ++length) {
+            const auto phrase = pieces.subspan(first, length);
+            if (std::equal(phrase.begin(), phrase.end(), pieces.begin() + static_cast<std::ptrdiff_t>(first + length)))
+                return Repetition{first, length};
+        }
+    }
+    return std::nullopt;
 }
 
 PieceSearch::PieceSearch(int width, int vocabulary, int most_pieces, std::shared_ptr<const Hotwords> hotwords)
@@ -50,6 +74,7 @@ PieceSearch::PieceSearch(int width, int vocabulary, int most_pieces, std::shared
     spare_.reserve(3 * static_cast<std::size_t>(width));
     candidates_.reserve(static_cast<std::size_t>(width) * choices_);
     likeliest_.reserve(choices_);
+    barred_.reserve(kMostRewritten);
     open_.push_back(take_spare());
     for (int row = 0; row < next_row_; ++row) open_[0].rows.push_back(row);
     open_[0].match = hotwords_ ? hotwords_->start() : 0;
@@ -83,7 +108,8 @@ void PieceSearch::advance(const float* log_probabilities, std::ptrdiff_t stride)
     for (Text& text : open_) spare_.push_back(std::move(text));
     open_.clear();
     open_.swap(next_);
-    const bool full = !open_.empty() && open_[0].pieces.size() == static_cast<std::size_t>(most_pieces_);
+    const bool full = !open_.empty() && (open_[0].pieces.size() == static_cast<std::size_t>(most_pieces_) ||
+                                         next_row_ + open_texts() > most_rows());
     if (full || open_.empty() || finished_.size() == width) return close();
     for (Text& text : open_) text.rows.push_back(next_row_++);
 }
@@ -101,6 +127,7 @@ void PieceSearch::choose(int text, const float* log_probabilities) {
     likeliest_.clear();
     float least = -std::numeric_limits<float>::infinity();  // nothing below it is among them
     const auto offer = [&](int id) {
+        if (is_barred(open_[text], id)) return;
         const Piece piece{id, log_probabilities[id]};
         if (likeliest_.size() == choices_) {
             if (!less(piece, likeliest_.front())) return;
@@ -190,10 +217,50 @@ float PieceSearch::worth(const Text& text) const {
     return (text.score + text.joint + text.bonus) / static_cast<float>(text.pieces.size() + 1);
 }
 
-const PieceSearch::Text& PieceSearch::best() const {
-    return *std::max_element(finished_.begin(), finished_.end(), [this](const Text& a, const Text& b) {
+std::size_t PieceSearch::best_index() const {
+    const auto best = std::max_element(finished_.begin(), finished_.end(), [this](const Text& a, const Text& b) {
         return a.looped != b.looped ? a.looped : worth(a) < worth(b);
     });
+    return static_cast<std::size_t>(best - finished_.begin());
+}
+
+bool PieceSearch::is_barred(const Text& text, int piece) const {
+    return std::ranges::any_of(
+        barred_, [&](const Barred& barred) { return barred.length == text.pieces.size() && barred.piece == piece; });
+}
+
+// Its last piece is computed once more, in a row of its own, for what may follow it is not remembered.
+bool PieceSearch::rewrite(std::size_t length) {
+    if (next_row_ == most_rows() || barred_.size() == kMostRewritten) return false;
+    std::swap(finished_[best_index()], finished_.back());
+    Text text = std::move(finished_.back());
+    finished_.pop_back();
+    for (std::vector<Text>* texts : {&finished_, &open_}) {
+        for (Text& other : *texts) spare_.push_back(std::move(other));
+        texts->clear();
+    }
+    std::erase_if(barred_, [length](const Barred& barred) { return barred.length > length; });
+    barred_.push_back({length, text.pieces[length]});
+    shorten(text, length);
+    text.rows.back() = next_row_++;
+    open_.push_back(std::move(text));
+    ended_ = false;
+    return true;
+}
+
+void PieceSearch::shorten(Text& text, std::size_t length) const {
+    text.rows.resize(kPromptPieces.size() + length);
+    text.pieces.resize(length);
+    text.log_probabilities.resize(length);
+    text.score = std::accumulate(text.log_probabilities.begin(), text.log_probabilities.end(), 0.0f);
+    text.joint = text.bonus = 0.0f;
+    text.looped = false;
+    text.match = hotwords_ ? hotwords_->start() : 0;
+    for (std::size_t i = 0; hotwords_ && i < length; ++i) {
+        const Hotwords::Step step = hotwords_->advance(text.match, text.pieces[i]);
+        text.match = step.state;
+        text.bonus += step.gain;
+    }
 }
 
 std::size_t PieceSearch::resident_bytes() const {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,18 @@ inline constexpr int kWidestPieceBeam = 8;
 
 // Whether a text ends with the same few pieces again and again: three times at least, and twenty pieces together.
 bool ends_in_a_loop(std::span<const int> pieces);
+
+// A phrase that is written again right behind its end.
+struct Repetition {
+    std::size_t first;   // its first piece
+    std::size_t length;  // pieces, three at least
+};
+
+// The first one in a text that begins at `from` or later.
+std::optional<Repetition> find_repetition(std::span<const int> pieces, std::size_t from);
+
+// The phrase that a text ends with again and again (`ends_in_a_loop`), from where it was written first.
+std::optional<Repetition> find_loop(std::span<const int> pieces);
 
 class PieceSearch {
 public:
@@ -56,6 +69,10 @@ public:
     int ended_texts() const { return static_cast<int>(finished_.size()); }
     std::span<const int> ended_text(int text) const { return finished_[text].pieces; }
     void join(int text, float ctc_log_probability, float ctc_weight);
+
+    // The best text goes on from its first `length` pieces, at least one, in another way than it did, and all others
+    // are forgotten. Once ended; false, and nothing has changed, where that was done too often already.
+    bool rewrite(std::size_t length);
 
     // The best text; pieces are without the end. Once ended.
     std::span<const int> pieces() const { return best().pieces; }
@@ -91,6 +108,14 @@ private:
         float rank;
     };
 
+    // A piece that does not follow so many pieces.
+    struct Barred {
+        std::size_t length;
+        int piece;
+    };
+
+    bool is_barred(const Text& text, int piece) const;
+    void shorten(Text& text, std::size_t length) const;
     void choose(int text, const float* log_probabilities);
     void add(int text, int piece, float log_probability);
     bool ends(const Candidate& candidate) const;
@@ -98,7 +123,8 @@ private:
     void prolong(const Candidate& candidate);
     void close();
     float worth(const Text& text) const;
-    const Text& best() const;
+    std::size_t best_index() const;
+    const Text& best() const { return finished_[best_index()]; }
     void copy(const Text& from, Text& to) const;
     Text take_spare();
 
@@ -110,6 +136,7 @@ private:
     std::vector<Text> open_, next_, finished_, spare_;
     std::vector<Candidate> candidates_;
     std::vector<Piece> likeliest_;
+    std::vector<Barred> barred_;
     int next_row_;
     float no_speech_probability_ = 0.0f;
     bool begun_ = false;
