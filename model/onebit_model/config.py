@@ -21,6 +21,8 @@ PRECISIONS = (1, 2, 4)
 # What attention sees at once, in units of 80 ms.
 Chunk = Literal[0, 8, 16]
 LiveChunk = Literal[8, 16]
+LiveFinals = Literal["chunks", "segment"]
+"""What the attention decoder gets to see of a stream's segment: what its chunks have left, or the whole once more."""
 WHOLE_SEGMENT: Chunk = 0
 CHUNKS: dict[str, Chunk] = {"8": 8, "16": 16, "segment": WHOLE_SEGMENT}
 CHUNK_UNIT_SAMPLES = SAMPLE_RATE * 80 // 1000

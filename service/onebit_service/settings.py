@@ -6,15 +6,15 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from onebit_model.config import PRECISIONS
+from onebit_model.config import PRECISIONS, LiveFinals
 from onebit_service.errors import SettingError
 
 PREFIX = "ONEBIT_"
 # Longer times overflow the clocks of ffmpeg's limits and of threads that wait.
 YEAR_SECONDS = 365 * 86_400
-LIVE_FINALS = ("chunks", "segment")
+LIVE_FINALS = get_args(LiveFinals)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("json", "console")
 # `null` is what browsers send for pages without an origin of their own.
@@ -48,9 +48,9 @@ class Settings:
     )
     default_bits: int = _setting(4, "Precision where a request names none: 1, 2 or 4.")
     live_finals: str = _setting(
-        "chunks",
-        "What the attention decoder sees of a stream's segment: chunks, as they were heard live; segment, the whole of "
-        "it heard once more, which costs as much again.",
+        "segment",
+        "What the attention decoder sees of a stream's segment: segment, the whole of it heard once more, as in a "
+        "file; chunks, what they have left of it, with a quarter less work and more words wrong.",
     )
     isa: str = _setting("", "Instruction set of the kernels; empty: the best of this machine.")
     engine_threads: int = _setting(0, "Threads that compute; 0: one per available CPU.", least=0, most=256)

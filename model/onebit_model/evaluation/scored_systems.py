@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from onebit_kernels import Engine
-from onebit_model.config import CHUNKS, Chunk
+from onebit_model.config import CHUNKS, Chunk, LiveFinals
 from onebit_model.data.corpora import Utterance
 from onebit_model.data.reference import read_sets
 from onebit_model.errors import UnknownSetError
 from onebit_model.evaluation.evaluation import MACRO, POOLED, Transcribe, score
 from onebit_model.evaluation.results import SystemResult
 from onebit_model.files.tensor_file import file_sha256
+from onebit_model.recognition.live import Final, LiveOptions, LiveStream
 from onebit_model.recognition.recognizer import Recognizer
-from onebit_model.text.decoding import text_of
+from onebit_model.text.decoding import Word, text_of
 from onebit_model.text.search import Decoder, Search
 
 FULL_PRECISION_BITS = 32
@@ -32,7 +33,8 @@ class Decoding:
     """How a packed file is run: chunk setting, exact products, language model as in Recognizer, texts of the beam, and
     who answers.
 
-    Without a beam or a decoder it is the search that serves.
+    Without a beam or a decoder it is the search that serves. `live`: as a stream, whose final texts come from what its
+    chunks have left of a segment or from the whole of it.
     """
 
     chunk: str = "segment"
@@ -40,6 +42,7 @@ class Decoding:
     beam: int | None = None
     language_model: str = ""
     decoder: Decoder | None = None
+    live: LiveFinals | None = None
 
 
 def search_name(search: Search) -> str:
@@ -65,10 +68,14 @@ def score_packed(
     search = recognizer.search(decoding.beam, decoder=decoding.decoder)
     for b in bits or recognizer.bits:
         engine = recognizer.engine(b, decoding.exact)
-        transcribe = _through(recognizer, engine, CHUNKS[decoding.chunk], search)
-        result = SystemResult(
-            f"{b} bit{search_name(search)}", b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256
-        )
+        name = f"{b} bit{search_name(search)}"
+        chunk = CHUNKS[decoding.chunk]
+        transcribe = _through(recognizer, engine, chunk, search)
+        if decoding.live is not None and chunk:
+            name += f", live finals by {decoding.live}"
+            options = LiveOptions(chunk, False, search=search, second_pass=decoding.live == "segment")
+            transcribe = _live_through(recognizer, engine, options)
+        result = SystemResult(name, b, decoding.chunk, recognizer.file_bytes_by_bits[b], sha256)
         results.append(_scored(result, utterances, transcribe))
     return results
 
@@ -89,6 +96,25 @@ def _through(recognizer: Recognizer, engine: Engine, chunk: Chunk, search: Searc
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
         segments = recognizer.transcribe_blocks([samples], engine, chunk, search)
         return text_of(word for segment in segments for word in segment.words)
+
+    return transcribe
+
+
+def _live_through(recognizer: Recognizer, engine: Engine, options: LiveOptions) -> Transcribe:
+    desk = recognizer.desk(engine)
+
+    def transcribe(samples: npt.NDArray[np.float32]) -> str:
+        stream = LiveStream(desk, options)
+        stream.push(samples)
+        stream.stop()
+        words: list[Word] = []
+        while not stream.stopped:
+            if stream.prepare():
+                engine.step([stream.core])
+            if stream.decoding is not None and desk.decoder is not None:
+                desk.decoder.step([stream.decoding])
+            words += (word for event in stream.advance() if isinstance(event, Final) for word in event.segment.words)
+        return text_of(words)
 
     return transcribe
 

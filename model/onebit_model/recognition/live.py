@@ -59,8 +59,7 @@ class LiveOptions:
     partials: bool = True
     endpoint_silence_seconds: float = 0.8
     search: Search = GREEDY
-    # How the attention decoder gets to see a segment: once more and as a whole, or as the chunks have left it.
-    second_pass: bool = False
+    second_pass: bool = False  # final texts by the segment, not by its chunks
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from onebit_model.files.output_paths import check_output, check_output_folder
-from onebit_service.commands.options import DECODER_HELP, LANGUAGE_MODEL_HELP, ChunkChoice, DecoderChoice, parse_bits
+from onebit_service.commands.options import (
+    DECODER_HELP,
+    LANGUAGE_MODEL_HELP,
+    ChunkChoice,
+    DecoderChoice,
+    LiveChoice,
+    parse_bits,
+)
 from onebit_service.commands.output import errors_for_people, show
 
 
@@ -31,6 +38,10 @@ def evaluate(
     ] = None,
     decoder: Annotated[DecoderChoice | None, typer.Option(help=DECODER_HELP)] = None,
     language_model: Annotated[str, typer.Option(help=LANGUAGE_MODEL_HELP + " A greedy search uses none.")] = "",
+    live: Annotated[
+        LiveChoice | None,
+        typer.Option(help="As a stream with --chunk 8 or 16 hears it; final texts by chunks or by the whole segment."),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Exact products instead of the fast ones.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every hypothesis and the table here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print one Markdown table.")] = False,
@@ -50,6 +61,8 @@ def evaluate(
         raise typer.BadParameter("--report goes with --compare")
     if bits and checkpoint:
         raise typer.BadParameter("--checkpoint is scored at full precision: leave --bits out")
+    if live and (checkpoint or chunk == ChunkChoice.segment):
+        raise typer.BadParameter("--live needs a packed file and --chunk 8 or 16")
     with errors_for_people():
         check_output(json_file)
         check_output_folder(report)
@@ -63,7 +76,14 @@ def evaluate(
         from onebit_model.evaluation.scored_systems import Decoding, score_checkpoint, score_packed
 
         names = sets or list(reference_sets())
-        decoding = Decoding(chunk.value, exact, beam, language_model, decoder.value if decoder else None)
+        decoding = Decoding(
+            chunk.value,
+            exact,
+            beam,
+            language_model,
+            decoder.value if decoder else None,
+            live.value if live else None,
+        )
         if results:
             systems = [system for path in results for system in read_results(path)]
         elif checkpoint:

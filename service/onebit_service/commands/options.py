@@ -23,6 +23,11 @@ class DecoderChoice(StrEnum):
     ctc = "ctc"
 
 
+class LiveChoice(StrEnum):
+    chunks = "chunks"
+    segment = "segment"
+
+
 DECODER_HELP = (
     "Who answers: attention writes text as people do, ctc lower-case words. Default: attention if there is one."
 )

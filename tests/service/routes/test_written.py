@@ -186,3 +186,10 @@ def test_the_command_line_chooses(tmp_path: Path, clip: Any, script: str) -> Non
         done = runner.invoke(app, scored)
         assert done.exit_code == 0, done.output
         assert ("attention" in done.stdout) == is_script
+        for finals in ("chunks", "segment"):
+            done = runner.invoke(app, [*scored, "--chunk", "8", "--live", finals])
+            assert done.exit_code == 0, done.output
+            assert f"live finals by {finals}" in done.stdout
+    refused = runner.invoke(app, ["evaluate", "--live", "segment"])
+    assert refused.exit_code == 2
+    assert "--chunk 8" in refused.output
