@@ -253,7 +253,10 @@ class CtcSpelling:
     def __init__(self, pieces: Sequence[bytes], ctc_pieces: Sequence[str]) -> None: ...
     def align(self, log_probabilities: FloatArray, pieces: Sequence[int]) -> tuple[list[tuple[int, int]], float, float]:
         """(frames, outputs) and a text -> first frame of each piece and the one behind its last, the log-probability
-        of the best alignment, and that of all; minus infinity where there are too few frames. For tests."""
+        of the best alignment, and that of all; minus infinity where there are too few frames."""
+    def heard_pieces(self, log_probabilities: FloatArray, pieces: Sequence[int]) -> int:
+        """(frames, outputs) and a text -> how many of its pieces CTC has heard: fewer than all where the text is so
+        much likelier without its last words, 3 per letter of theirs, that these were not only misheard."""
     @property
     def resident_bytes(self) -> int: ...
 

@@ -68,7 +68,8 @@ def full_precision_model(
     """Float32 weights and activations; `chunk` masks attention as streaming does.
 
     Audio is cut where the recognizer of a packed file cuts it, and segments are decoded by the same search. The
-    attention decoder's is greedy here; CTC is asked about what it writes twice, and nobody about the rest.
+    attention decoder's is greedy here; CTC is asked what it has written twice, or past the end, and nobody about the
+    rest.
     """
     checkpoint = load_checkpoint(Path(checkpoint_path))
     network, precision = network_from_checkpoint(checkpoint)
@@ -117,7 +118,7 @@ def _writer(network: Conformer, tools: SearchTools) -> Texts:
         while len(beginning.barred) < MOST_REWRITTEN and (end := _end_of_first(row, scores, spelling)) is not None:
             beginning = beginning.another(row, end)
             (row,) = greedy_pieces(decoder, encoded, frames, beginning=beginning)
-        return pieces.text(row).strip()
+        return pieces.text(row[: spelling.heard_pieces(scores, row)]).strip()
 
     def texts(encoded: Tensor, frames: Tensor) -> list[str]:
         rows = greedy_pieces(decoder, encoded, frames)

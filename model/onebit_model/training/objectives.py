@@ -1,7 +1,9 @@
 """What a training step minimises: hybrid CTC/attention, or co-training of several precisions (arXiv 2505.21245)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +22,7 @@ from onebit_model.training.losses import (
     seen_distance,
     valid_frames,
 )
-from onebit_model.training.outputs import Batch, Outputs, Teacher, run
+from onebit_model.training.outputs import Batch, Outputs, OwnPieces, Teacher, run
 from onebit_model.training.recipe import ObjectiveConfig, QuantizeConfig, QuantizeSchedule
 from onebit_model.training.whisper_teacher import WhisperTeacher
 
@@ -89,6 +91,16 @@ def _middle(network: Conformer, outputs: Outputs) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """A pass of the student: its name in the log, its precision, planes of layers that have others, what it is told."""
+
+    name: str
+    bits: int | None
+    layers: dict[QuantLinear, int] = field(default_factory=dict)
+    own: OwnPieces | None = None
+
+
+@dataclass(frozen=True)
 class CotrainingObjective:
     """One network at several precisions; `passes` is "one" (a draw per step) or "joint" (the paper's sum)."""
 
@@ -111,41 +123,34 @@ class CotrainingObjective:
         layers = (
             draw_layers(network, progress, rng) if mixed else growing_layers(network, schedule, bits, progress, rng)
         )
-        target = None if self.teacher is None else self.teacher(batch)
-        yield self._student(network, batch, bits, layers, target, f"{bits}bit")
+        own = OwnPieces(schedule.own_pieces, rng) if schedule.own_pieces else None
+        yield self._student(network, batch, Pass(f"{bits}bit", bits, layers, own), self.teacher)
 
     def _joint_passes(
         self, network: Conformer, batch: Batch, progress: float, rng: np.random.Generator
     ) -> Iterator[LossPart]:
         # 4 bit, 2 bit and full precision, each in a third of the steps on average.
         high = (4, 2, None)[int(rng.integers(3))]
-        yield (first := self._student(network, batch, high, {}, None, "high"))
+        yield (first := self._student(network, batch, Pass("high", high), None))
         target = first.outputs
-        yield self._student(network, batch, 1, {}, target, "1bit")
+        yield self._student(network, batch, Pass("1bit", 1), target)
         if self.config.schedule.stochastic_share:
             layers = draw_layers(network, progress, rng)
-            yield self._student(network, batch, high, layers, target, "mixed")
+            yield self._student(network, batch, Pass("mixed", high, layers), target)
 
-    def _student(
-        self,
-        network: Conformer,
-        batch: Batch,
-        bits: int | None,
-        layers: dict[QuantLinear, int],
-        target: Outputs | None,
-        name: str,
-    ) -> "StudentPart":
-        self.precision.bits = bits
-        for layer, planes in layers.items():
+    def _student(self, network: Conformer, batch: Batch, how: Pass, target: Outputs | Teacher | None) -> StudentPart:
+        self.precision.bits = how.bits
+        for layer, planes in how.layers.items():
             layer.planes_override = planes
-        outputs = run(network, batch)
-        for layer in layers:
+        outputs = run(network, batch, own=how.own)
+        for layer in how.layers:
             layer.planes_override = None
+        if isinstance(target, Teacher):
+            target = target(replace(batch, pieces=outputs.told))
         terms = self._terms(network, outputs, batch, target)
         loss = sum((weight * term for weight, term in terms.values()), start=outputs.frames.new_zeros(()))
-        return StudentPart(
-            loss, {f"{key}_{name}": term.detach() for key, (_, term) in terms.items()}, outputs.detached()
-        )
+        values = {f"{key}_{how.name}": term.detach() for key, (_, term) in terms.items()}
+        return StudentPart(loss, values, outputs.detached())
 
     def _terms(
         self, network: Conformer, outputs: Outputs, batch: Batch, target: Outputs | None

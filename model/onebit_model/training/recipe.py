@@ -106,6 +106,7 @@ class QuantizeSchedule:
     activations_from: float = 0.75  # share of the steps after which activations are int8
     # 1-bit gradients pass below this many times a row's mean; small: only to what may flip soon
     one_bit_clip: float = NESTED_ONE_BIT_CLIP
+    own_pieces: float = 0.0  # share of the pieces told to the decoder that it would have written itself; with a teacher
 
     def __post_init__(self) -> None:
         if self.passes not in ("one", "joint"):

@@ -15,7 +15,9 @@ from onebit_kernels._core import CtcSpelling
 CTC_PIECES = ["\u2581", "\u2581a", "\u2581b", "a", "b", "c", "'", "ab", "\u2581ca", "bc", "\u2581cab"]
 WILDCARD = len(CTC_PIECES) + 1  # an output of its own in what the reference sees
 WRITTEN = (
-    [b""] * 6 + [bytes([byte]) for byte in range(256)] + [b" A", b" cab", b"ab", b", B", "\u2019".encode(), b" 42"]
+    [b""] * 6
+    + [bytes([byte]) for byte in range(256)]
+    + [b" A", b" cab", b"ab", b", B", "\u2019".encode(), b" 42", b' "']
 )
 BYTES = {piece: i for i, piece in enumerate(WRITTEN) if piece}
 SPELLING = CtcSpelling(WRITTEN, CTC_PIECES)
@@ -128,6 +130,39 @@ def test_a_silent_piece_has_no_length() -> None:
 def test_too_few_frames(text: str) -> None:
     _, best, everything = SPELLING.align(posteriors(10, len(CTC_PIECES) + 1, 1), written(text))
     assert best == everything == -np.inf
+
+
+CAB_A = ((11, 4, 2), (2, 12, 1))  # "cab" and "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("cab a", "cab a"),
+        ("cab A, cab, B A cab a", "cab A,"),  # from there on nothing was heard
+        ('cab a, "cab abab', "cab a,"),  # an opening quote belongs to what follows
+        ("cab a 42", "cab a 42"),  # what CTC cannot write may be there
+        ("cab a 42 babacc", "cab a"),  # but nobody knows where it ends
+        ("cab a cab", "cab a cab"),  # too little to be sure
+        ("cab acb", "cab acb"),  # only misheard
+        ("cab acbcbcbcb", "cab"),  # a text never ends within a word
+        ("babacc", "babacc"),
+        ("42", "42"),
+        ("", ""),
+        (" cab" * 40, " cab" * 40),  # too long for the lattice
+    ],
+)
+def test_a_text_ends_where_nothing_more_was_heard(text: str, heard: str) -> None:
+    pieces = written(text)
+    assert SPELLING.heard_pieces(said(*CAB_A), pieces) == len(written(heard))
+
+
+def test_words_that_were_misheard_stay() -> None:
+    """CTC heard something there, if not this: without the words the text explains its frames no better."""
+    rows = said(*CAB_A, (3, 20, 1), (5, 22, 1), (4, 24, 1), (6, 26, 1), (5, 28, 1), (6, 30, 1))
+    pieces = written("cab a bacacaab")
+    assert SPELLING.heard_pieces(rows, pieces) == len(pieces)
+    assert SPELLING.heard_pieces(said(*CAB_A), pieces) == len(written("cab a"))
 
 
 def test_what_a_spelling_refuses() -> None:

@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "../engine/attention_decoder.h"
+#include "../search/unheard_words.h"
 #include "bindings.h"
 
 namespace nb = nanobind;
@@ -147,14 +148,28 @@ std::vector<int> align(const Rows& weights) {
     return first_frames;
 }
 
-// (begin, end) frames of each piece, the best alignment's log-probability, and that of all of them.
-nb::tuple align_by_ctc(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
+CtcScores checked_scores(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
     for (const int piece : pieces)
         if (piece < 0 || piece >= spelling.pieces()) throw std::invalid_argument("no piece " + std::to_string(piece));
     if (log_probabilities.shape(1) != static_cast<std::size_t>(spelling.ctc_outputs()))
         throw std::invalid_argument("log_probabilities must be (frames, outputs)");
-    const CtcScores scores{log_probabilities.data(), static_cast<int>(log_probabilities.shape(0)),
-                           spelling.ctc_outputs(), spelling.ctc_outputs()};
+    return {log_probabilities.data(), static_cast<int>(log_probabilities.shape(0)), spelling.ctc_outputs(),
+            spelling.ctc_outputs()};
+}
+
+std::size_t count_heard(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
+    const CtcScores scores = checked_scores(spelling, log_probabilities, pieces);
+    SpelledText spelled;
+    spelling.spell(pieces, spelled);
+    CtcLattice lattice;
+    std::vector<PieceTime> times(pieces.size());
+    const float best = lattice.align(scores, spelled, static_cast<int>(pieces.size()), times.data());
+    return heard_pieces(pieces, spelled, spelling, lattice, best);
+}
+
+// (begin, end) frames of each piece, the best alignment's log-probability, and that of all of them.
+nb::tuple align_by_ctc(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
+    const CtcScores scores = checked_scores(spelling, log_probabilities, pieces);
     SpelledText spelled;
     spelling.spell(pieces, spelled);
     CtcLattice lattice;
@@ -176,6 +191,7 @@ void bind_spelling(nb::module_& module) {
     nb::class_<CtcSpelling>(module, "CtcSpelling")
         .def("__init__", &make_spelling, nb::arg("pieces"), nb::arg("ctc_pieces"))
         .def("align", &align_by_ctc, nb::arg("log_probabilities"), nb::arg("pieces"))
+        .def("heard_pieces", &count_heard, nb::arg("log_probabilities"), nb::arg("pieces"))
         .def_prop_ro("resident_bytes", &CtcSpelling::resident_bytes);
 }
 

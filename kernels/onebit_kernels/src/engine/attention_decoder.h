@@ -77,7 +77,8 @@ private:
     bool rewrites(Decoding& decoding);
     CtcScores ctc_scores(const Decoding& decoding) const;
     void tell_times_by_attention(Decoding& decoding);
-    void tell_times_by_ctc(Decoding& decoding);
+    void tell_times_by_ctc(Decoding& decoding, float likelihood);
+    float align_with_ctc(const Decoding& decoding);
 
     void normalise(const Norm& norm, const float* x, float* y, int rows) const;
     void linear(const Layer& layer, const float* x, int rows, const gemm::Rows& y);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../search/unheard_words.h"
 #include "attention_decoder.h"
 
 namespace onebit {
@@ -33,9 +34,16 @@ void widen(std::vector<PieceTime>& times, int frames) {
 
 void AttentionDecoder::finish(Decoding& decoding) {
     PieceSearch& search = decoding.search();
+    float likelihood = 0.0f;
     if (spelling_) {
         ask_ctc(decoding);
         if (rewrites(decoding)) return;
+        likelihood = align_with_ctc(decoding);
+        const std::size_t heard = heard_pieces(search.pieces(), spelled_, *spelling_, lattice_, likelihood);
+        if (heard < search.pieces().size()) {
+            search.end_at(heard);
+            likelihood = align_with_ctc(decoding);
+        }
     }
     Written& written = decoding.result();
     for (std::size_t i = 0; i < search.pieces().size(); ++i)
@@ -44,7 +52,7 @@ void AttentionDecoder::finish(Decoding& decoding) {
     written.mean_log_probability = search.mean_log_probability();
     written.loop = search.looped();
     tell_times_by_attention(decoding);
-    if (spelling_) tell_times_by_ctc(decoding);
+    if (spelling_) tell_times_by_ctc(decoding, likelihood);
     decoding.finish();
 }
 
@@ -70,6 +78,13 @@ bool AttentionDecoder::rewrites(Decoding& decoding) {
             return search.rewrite(repetition->first + repetition->length);
     }
     return false;
+}
+
+float AttentionDecoder::align_with_ctc(const Decoding& decoding) {
+    const std::span<const int> text = decoding.search().pieces();
+    spelling_->spell(text, spelled_);
+    times_.resize(text.size());
+    return lattice_.align(ctc_scores(decoding), spelled_, static_cast<int>(text.size()), times_.data());
 }
 
 // The head on the frames once more: that costs less than to remember what it said.
@@ -106,12 +121,9 @@ void AttentionDecoder::tell_times_by_attention(Decoding& decoding) {
     }
 }
 
-void AttentionDecoder::tell_times_by_ctc(Decoding& decoding) {
+void AttentionDecoder::tell_times_by_ctc(Decoding& decoding, float likelihood) {
     Written& written = decoding.result();
-    spelling_->spell(decoding.search().pieces(), spelled_);
     const int count = static_cast<int>(written.pieces.size());
-    times_.resize(written.pieces.size());
-    const float likelihood = lattice_.align(ctc_scores(decoding), spelled_, count, times_.data());
     written.ctc_agreement = (likelihood - lattice_.loudest()) / static_cast<float>(std::max(1, spelled_.letters()));
     if (decoding.timing() == Timing::attention || !std::isfinite(likelihood)) return;
     widen(times_, decoding.frames());

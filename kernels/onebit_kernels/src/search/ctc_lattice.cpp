@@ -137,6 +137,7 @@ float CtcLattice::log_probability(const CtcScores& scores, const SpelledText& te
 }
 
 float CtcLattice::align(const CtcScores& scores, const SpelledText& text, int pieces, PieceTime* times) {
+    best_.clear();
     if (!fits(text, scores.frames)) return kImpossible;
     open(text, scores);
     from_.resize(before_.size() * static_cast<std::size_t>(scores.frames));

@@ -37,6 +37,10 @@ public:
     // length. Without times where there are too few frames for it.
     float align(const CtcScores& scores, const SpelledText& text, int pieces, PieceTime* times);
 
+    // The same of the text up to a position, once `align` was asked about the whole of it; false where that is too long.
+    bool aligned(const SpelledText& text) const { return best_.size() == static_cast<std::size_t>(text.positions()); }
+    float best_until(int position) const { return best_[position].value; }
+
     // The sum of the best tokens of all frames of the last text's scores: no alignment is likelier.
     float loudest() const;
 

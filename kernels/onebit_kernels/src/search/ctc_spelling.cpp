@@ -37,6 +37,19 @@ int SpelledText::letters() const {
     return static_cast<int>(std::ranges::count_if(symbols, [](int symbol) { return symbol != kWordStart; }));
 }
 
+bool SpelledText::is_letter(int symbol) const { return symbols[symbol] != kWordStart; }
+
+bool SpelledText::may_end_before(int symbol) const {
+    return (symbols[symbol] == kWordStart || symbols[symbol] == kWildcard) && symbols[symbol - 1] != kWildcard &&
+           piece_of_symbol[symbol] != piece_of_symbol[symbol - 1];
+}
+
+bool CtcSpelling::opens_word(int piece) const {
+    const std::string& bytes = pieces_[piece];
+    return bytes.starts_with(' ') &&
+           std::ranges::all_of(bytes, [](char byte) { return is_silent(static_cast<std::uint8_t>(byte)); });
+}
+
 CtcSpelling::CtcSpelling(const std::vector<std::string>& pieces, const std::vector<std::string>& ctc_pieces)
     : pieces_(pieces), trie_(1), letters_(kWordStart), ctc_outputs_(static_cast<int>(ctc_pieces.size()) + 1) {
     for (const std::string& piece : pieces) longest_piece_ = std::max(longest_piece_, piece.size());

@@ -29,6 +29,11 @@ struct SpelledText {
     int positions() const { return static_cast<int>(symbols.size()) + 1; }
     int letters() const;  // without the beginnings of words
 
+    // Whether a word begins with this symbol and with a piece, behind one that has letters. A text that ends before it
+    // can be told by CTC from one that goes on: a wildcard at its end would sound like all that follows.
+    bool may_end_before(int symbol) const;
+    bool is_letter(int symbol) const;  // or a whole word without letters
+
     // The bytes of the text and which piece each is of, while it is spelled.
     std::vector<std::uint8_t> bytes;
     std::vector<int> piece_of_byte;
@@ -41,6 +46,9 @@ public:
     CtcSpelling(const std::vector<std::string>& pieces, const std::vector<std::string>& ctc_pieces);
 
     int pieces() const { return static_cast<int>(pieces_.size()); }
+
+    // Whether a piece has a space and then only signs, as before a word in quotes.
+    bool opens_word(int piece) const;
     int ctc_outputs() const { return ctc_outputs_; }
 
     // Replaces the contents of `spelled`; allocates nothing where `reserve` was called for as many pieces.

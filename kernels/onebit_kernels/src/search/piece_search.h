@@ -74,6 +74,9 @@ public:
     // are forgotten. Once ended; false, and nothing has changed, where that was done too often already.
     bool rewrite(std::size_t length);
 
+    // The best text ends after its first `length` pieces, at least one. Once ended.
+    void end_at(std::size_t length) { shorten(finished_[best_index()], length); }
+
     // The best text; pieces are without the end. Once ended.
     std::span<const int> pieces() const { return best().pieces; }
     std::span<const float> log_probabilities() const { return best().log_probabilities; }
