@@ -20,14 +20,15 @@ from onebit_model.errors import OnebitError, RecipeError
 from onebit_model.network.assembly import network_from_checkpoint
 from onebit_model.network.checkpoint import load_checkpoint
 from onebit_model.network.quantizers import quantised_layers
+from onebit_model.text.pieces import END, FIRST_BYTE
 from onebit_model.text.tokenizer import train_tokenizer
 from onebit_model.training.loop import Loop, train
 from onebit_model.training.losses import ctc_loss
 from onebit_model.training.objectives import growing_layers
-from onebit_model.training.outputs import Batch, run
+from onebit_model.training.outputs import Batch, OwnPieces, run
 from onebit_model.training.recipe import QuantizeSchedule, load_recipe
 from onebit_model.training.stage import Paths, build_stage
-from onebit_model.training.targets import piece_targets
+from onebit_model.training.targets import item_targets, piece_targets
 from onebit_model.training.whisper_teacher import WhisperTeacher
 
 WORDS = {"low": 300.0, "mid": 700.0, "high": 1500.0}
@@ -321,6 +322,57 @@ def test_low_bits_come_layer_by_layer(corpus: Path, tmp_path: Path) -> None:
             for progress in (0.0, 0.25, 0.5, 1.0)
         ]
         assert kept == pytest.approx(shares, abs=0.03)
+
+
+def test_rows_whose_pieces_never_come_stay(corpus: Path, tmp_path: Path) -> None:
+    """Where the embedding moves as far as its gradient says; Adam takes all rows as far."""
+    moved = {}
+    for name, extra in (("adam", ""), ("proportional", 'proportional = ["embedding"]\nproportional_rate = 1.0\n')):
+        recipe = write_recipe(corpus, name, 4)
+        recipe.write_text(
+            recipe.read_text().replace("warmup_steps = 4\n", f"warmup_steps = 0\nweight_decay = 0.0\n{extra}")
+        )
+        torch.manual_seed(0)
+        stage = build_stage(load_recipe(recipe), Paths(corpus, tmp_path), torch.device("cpu"))
+        assert stage.network.decoder is not None
+        before = stage.network.decoder.embedding.weight.detach().clone()
+        loop = Loop(stage, tmp_path / name)
+        loop.run()
+        rows = (stage.network.decoder.embedding.weight.detach() - before).norm(dim=1)
+        said = {piece for target in stage.training_set.targets for piece in target.pieces or ()}
+        never = [row for row in range(FIRST_BYTE, len(rows)) if row not in said]
+        moved[name] = float(rows[never].median() / rows[sorted(said)].median())
+    assert moved["adam"] > 0.8
+    assert moved["proportional"] < 0.3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_decoder_is_told_its_own_pieces(corpus: Path, tmp_path: Path, share: float) -> None:
+    """Where the label goes on: the prompt, the end and what lies behind it stay."""
+    recipe = load_recipe(write_recipe(corpus, "own", 1))
+    stage = build_stage(recipe, Paths(corpus, tmp_path), torch.device("cpu"))
+    network, rng = stage.network.eval(), np.random.default_rng(0)
+    assert network.decoder is not None
+    items = [(index,) for index in range(24)]
+    inputs = stage.source.features(stage.source.hear(items, rng), torch.device("cpu"), rng)
+    targets = [item_targets(item, stage.training_set.targets) for item in items]
+    pieces = piece_targets(targets, 272, 0.0, rng)
+    assert pieces is not None
+    batch = Batch(inputs, [target.tokens for target in targets], pieces)
+    with torch.no_grad():
+        network.decoder.embedding.weight[:FIRST_BYTE] = -network.decoder.norm.weight  # special pieces are unlikely
+        outputs = run(network, batch, own=OwnPieces(share, rng))
+        expected = run(network, batch).pieces
+    assert outputs.told is not None
+    assert expected is not None
+    best = pieces.inputs.clone()
+    goes_on = (pieces.labels != END) & (pieces.weights > 0)
+    best.view(-1)[pieces.positions[goes_on] + 1] = expected.argmax(dim=-1)[goes_on]
+    assert bool(((outputs.told.inputs == best) | (outputs.told.inputs == pieces.inputs)).all())
+    differs = best != pieces.inputs
+    assert float((outputs.told.inputs == best)[differs].float().mean()) == pytest.approx(share, abs=0.1)
+    assert int(differs.sum()) > 100
+    assert torch.equal(outputs.told.labels, pieces.labels)
 
 
 def test_a_fresh_head_leaves_the_encoder_alone(corpus: Path, tmp_path: Path) -> None:
