@@ -145,7 +145,7 @@ CAB_A = ((11, 4, 2), (2, 12, 1))  # "cab" and "a"
         ("cab a 42 babacc", "cab a"),  # but nobody knows where it ends
         ("cab a cab", "cab a cab"),  # too little to be sure
         ("cab acb", "cab acb"),  # only misheard
-        ("cab acbcbcbcb", "cab"),  # a text never ends within a word
+        ("cab acbcbcbcb", "cab acbcbcbcb"),  # a text never ends within a word
         ("babacc", "babacc"),
         ("42", "42"),
         ("", ""),
@@ -163,6 +163,12 @@ def test_words_that_were_misheard_stay() -> None:
     pieces = written("cab a bacacaab")
     assert SPELLING.heard_pieces(rows, pieces) == len(pieces)
     assert SPELLING.heard_pieces(said(*CAB_A), pieces) == len(written("cab a"))
+
+
+def test_a_deaf_ctc_head_ends_no_text() -> None:
+    """Who has not heard what is to stay cannot say that the rest was not said."""
+    pieces = written("cab ab cab abab")
+    assert SPELLING.heard_pieces(said(), pieces) == len(pieces)
 
 
 def test_what_a_spelling_refuses() -> None:
