@@ -50,7 +50,7 @@ class Settings:
     live_finals: str = _setting(
         "segment",
         "What the attention decoder sees of a stream's segment: segment, the whole of it heard once more, as in a "
-        "file; chunks, what they have left of it, with a quarter less work and more words wrong.",
+        "file; chunks, what they have left of it, with less work and more words wrong.",
     )
     isa: str = _setting("", "Instruction set of the kernels; empty: the best of this machine.")
     engine_threads: int = _setting(0, "Threads that compute; 0: one per available CPU.", least=0, most=256)

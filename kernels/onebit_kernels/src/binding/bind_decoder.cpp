@@ -157,27 +157,32 @@ CtcScores checked_scores(const CtcSpelling& spelling, const Rows& log_probabilit
             spelling.ctc_outputs()};
 }
 
-std::size_t count_heard(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
-    const CtcScores scores = checked_scores(spelling, log_probabilities, pieces);
+// A text on the lattice of its spellings, aligned to what CTC said.
+struct AlignedText {
+    AlignedText(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces)
+        : scores(checked_scores(spelling, log_probabilities, pieces)), times(pieces.size()) {
+        spelling.spell(pieces, spelled);
+        best = lattice.align(scores, spelled, static_cast<int>(pieces.size()), times.data());
+    }
+
+    CtcScores scores;
     SpelledText spelled;
-    spelling.spell(pieces, spelled);
     CtcLattice lattice;
-    std::vector<PieceTime> times(pieces.size());
-    const float best = lattice.align(scores, spelled, static_cast<int>(pieces.size()), times.data());
-    return heard_pieces(pieces, spelled, spelling, lattice, best);
+    std::vector<PieceTime> times;
+    float best;
+};
+
+std::size_t count_heard(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
+    const AlignedText text(spelling, log_probabilities, pieces);
+    return heard_pieces(pieces, text.spelled, spelling, text.lattice, text.best);
 }
 
 // (begin, end) frames of each piece, the best alignment's log-probability, and that of all of them.
 nb::tuple align_by_ctc(const CtcSpelling& spelling, const Rows& log_probabilities, const std::vector<int>& pieces) {
-    const CtcScores scores = checked_scores(spelling, log_probabilities, pieces);
-    SpelledText spelled;
-    spelling.spell(pieces, spelled);
-    CtcLattice lattice;
-    std::vector<PieceTime> times(pieces.size());
-    const float best = lattice.align(scores, spelled, static_cast<int>(pieces.size()), times.data());
+    AlignedText text(spelling, log_probabilities, pieces);
     std::vector<std::pair<int, int>> frames;
-    for (const PieceTime& time : times) frames.emplace_back(time.begin, time.end);
-    return nb::make_tuple(std::move(frames), best, lattice.log_probability(scores, spelled));
+    for (const PieceTime& time : text.times) frames.emplace_back(time.begin, time.end);
+    return nb::make_tuple(std::move(frames), text.best, text.lattice.log_probability(text.scores, text.spelled));
 }
 
 void make_spelling(CtcSpelling* place, const std::vector<nb::bytes>& pieces,
